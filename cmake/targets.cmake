@@ -1,0 +1,36 @@
+# How every target of the project is compiled. jailrun_library(NAME SOURCES… LINKS…) makes one folder's target.
+
+set(JAILRUN_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wcast-align
+    -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla)
+set(JAILRUN_HARDENING -fstack-protector-strong -fno-plt $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2>)
+
+function(jailrun_compile target)
+  target_compile_options(${target} PRIVATE ${JAILRUN_WARNINGS} ${JAILRUN_HARDENING}
+                         $<$<BOOL:${JAILRUN_WERROR}>:-Werror>)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+function(jailrun_sanitize target)
+  if(JAILRUN_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${JAILRUN_SANITIZE} -fno-omit-frame-pointer
+                           -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${JAILRUN_SANITIZE})
+  endif()
+endfunction()
+
+function(jailrun_library target)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  jailrun_compile(${target})
+  jailrun_sanitize(${target})
+  target_link_libraries(${target} PUBLIC ${ARG_LINKS})
+endfunction()
+
+function(jailrun_executable target)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${target} ${ARG_SOURCES})
+  jailrun_compile(${target})
+  jailrun_sanitize(${target})
+  target_link_libraries(${target} PRIVATE ${ARG_LINKS})
+endfunction()
