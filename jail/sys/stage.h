@@ -15,10 +15,10 @@ namespace jailrun {
 //   guest   the process that becomes the guest, already without rights
 #define JAILRUN_STAGES(X)                                                                          \
   X(OpenImage, "open_image", owner, "the rootfs is entered by descriptor, never by a path twice")   \
-  X(OpenInputs, "open_inputs", owner, "inputs are opened with the caller's rights, before any jail") \
   X(LeaseUid, "lease_uid", owner, "a host uid that no other live jail has, held by a file lock")    \
+  X(OpenInputs, "open_inputs", owner, "inputs are opened with the caller's rights, before any jail") \
   X(MakeCgroup, "make_cgroup", owner, "leaves with every limit set before anything can run in them") \
-  X(OpenStreams, "open_streams", owner, "private pipes: no host descriptor is ever handed over")    \
+  X(OpenStreams, "open_streams", owner, "private pipes: the guest gets no descriptor of the host")    \
   X(JoinNetwork, "join_network", owner, "a network namespace without a way out")                    \
   X(Clone, "clone", owner, "user, pid, mount, ipc, uts and cgroup namespaces in one call")          \
   X(MapIds, "map_ids", owner, "one id inside, one unprivileged id outside")                         \

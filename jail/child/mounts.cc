@@ -1,0 +1,145 @@
+// The guest's file system, by the mount API on descriptors. The current directory is the image: clone
+// moved it into the new mount namespace, so no path of the host is walked.
+#include "jail/child/steps.h"
+#include "jail/sys/uapi.h"
+
+namespace jailrun::child {
+namespace {
+
+using namespace jailrun::uapi;
+
+constexpr long kOWronly = 1, kOCreat = 0100, kOExcl = 0200, kONofollow = 0400000, kOCloexec = 02000000;
+
+long set_attributes(long fd, std::uint64_t attributes) {
+  const mount_attr attr{.attr_set = attributes, .attr_clr = 0, .propagation = kMsPrivate, .userns_fd = 0};
+  return sys(SYS_mount_setattr, fd, ptr(""), kAtEmptyPath, ptr(&attr), sizeof attr);
+}
+
+long attach(long mount, int root, const char* target) {
+  return sys(SYS_move_mount, mount, ptr(""), root, ptr(target), kMoveMountFromEmptyPath);
+}
+
+struct Option {
+  const char* key;
+  const char* value;
+};
+
+// A new, detached mount of `type`; its descriptor, or -errno.
+template <std::size_t N>
+long new_mount(const char* type, const Option (&options)[N], std::uint64_t attributes) {
+  const long context = sys(SYS_fsopen, ptr(type), kFsopenCloexec);
+  if (context < 0) return context;
+  for (const Option& option : options) {
+    const long r = sys(SYS_fsconfig, context, kFsconfigSetString, ptr(option.key), ptr(option.value), 0);
+    if (r < 0) return r;
+  }
+  const long created = sys(SYS_fsconfig, context, kFsconfigCmdCreate, 0, 0, 0);
+  if (created < 0) return created;
+  const long mount = sys(SYS_fsmount, context, kFsmountCloexec, static_cast<long>(attributes));
+  sys(SYS_close, context);
+  return mount;
+}
+
+long write_new_file(long dir, const InputArgs& input) {
+  const long fd = sys(SYS_openat, dir, ptr(input.name),
+                      kOWronly | kOCreat | kOExcl | kONofollow | kOCloexec, 0444);
+  if (fd < 0) return fd;
+  for (std::size_t done = 0; done < input.size;) {
+    const long n = sys(SYS_write, fd, ptr(input.content + done), static_cast<long>(input.size - done));
+    if (n < 0) return n;
+    done += static_cast<std::size_t>(n);
+  }
+  return sys(SYS_close, fd);
+}
+
+// A tmpfs that is filled and then made read-only. Its pages belong to the jail's memory like all others.
+long small_tmpfs(const ChildArgs* args, Stage stage, int root, const char* target) {
+  const Option options[] = {{"size", "100%"}, {"nr_inodes", "4096"}, {"mode", "0755"}};
+  const long mount = must(args, stage, new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
+  must(args, stage, attach(mount, root, target), 1);
+  return mount;
+}
+
+}  // namespace
+
+int mount_root(const ChildArgs* args) {
+  begin(args, Stage::MountRoot);
+  const long root =
+      must(args, Stage::MountRoot,
+           sys(SYS_open_tree, kAtFdcwd, ptr("."), kOpenTreeClone | kOpenTreeCloexec));
+  must(args, Stage::MountRoot, set_attributes(root, kMountRdonly | kMountNosuid | kMountNodev), 1);
+  must(args, Stage::MountRoot,
+       sys(SYS_move_mount, root, ptr(""), kAtFdcwd, ptr("."), kMoveMountFromEmptyPath), 2);
+  end(args, Stage::MountRoot);
+  return static_cast<int>(root);
+}
+
+void mount_dev(const ChildArgs* args, int root) {
+  begin(args, Stage::MountDev);
+  for (unsigned i = 0; args->devices[i] != nullptr; ++i) {
+    // "/dev/null" of the host, onto "dev/null" of the image.
+    const char* host = args->devices[i];
+    const long node = must(args, Stage::MountDev,
+                           sys(SYS_open_tree, kAtFdcwd, ptr(host), kOpenTreeClone | kOpenTreeCloexec), i);
+    must(args, Stage::MountDev, set_attributes(node, kMountRdonly | kMountNosuid | kMountNoexec), i);
+    must(args, Stage::MountDev, attach(node, root, host + 1), i);
+    sys(SYS_close, node);
+  }
+  end(args, Stage::MountDev);
+}
+
+void mount_tmpfs(const ChildArgs* args, int root) {
+  begin(args, Stage::MountTmpfs);
+  for (unsigned i = 0; i < args->tmpfs_count; ++i) {
+    const TmpfsArgs& t = args->tmpfs[i];
+    const Option options[] = {{"size", t.bytes}, {"nr_inodes", t.inodes}, {"mode", t.mode}};
+    const long mount = must(args, Stage::MountTmpfs, new_mount("tmpfs", options, t.attributes), i);
+    must(args, Stage::MountTmpfs, attach(mount, root, t.target + 1), i);
+    if (t.fd_out != nullptr) *t.fd_out = static_cast<std::int32_t>(mount);
+  }
+  end(args, Stage::MountTmpfs);
+}
+
+void mount_data(const ChildArgs* args, int root) {
+  begin(args, Stage::MountData);
+  if (args->input_count > 0) {
+    const long data = small_tmpfs(args, Stage::MountData, root, "data");
+    for (unsigned i = 0; i < args->input_count; ++i) {
+      InputArgs input = args->inputs[i];
+      if (input.tree_fd >= 0) input.size = 0;
+      must(args, Stage::MountData, write_new_file(data, input), i);
+      if (input.tree_fd < 0) continue;
+      must(args, Stage::MountData,
+           sys(SYS_move_mount, input.tree_fd, ptr(""), data, ptr(input.name), kMoveMountFromEmptyPath), i);
+    }
+    must(args, Stage::MountData, set_attributes(data, kMountRdonly));
+  }
+  if (args->script != nullptr) {
+    const long run = small_tmpfs(args, Stage::MountData, root, "run");
+    must(args, Stage::MountData, write_new_file(run, *args->script));
+    must(args, Stage::MountData, set_attributes(run, kMountRdonly));
+  }
+  end(args, Stage::MountData);
+}
+
+void mount_proc(const ChildArgs* args, int root) {
+  begin(args, Stage::MountProc);
+  const Option options[] = {{"subset", "pid"}, {"hidepid", "invisible"}};
+  const long mount =
+      must(args, Stage::MountProc,
+           new_mount("proc", options, kMountRdonly | kMountNosuid | kMountNodev | kMountNoexec));
+  must(args, Stage::MountProc, attach(mount, root, "proc"), 1);
+  sys(SYS_close, mount);
+  end(args, Stage::MountProc);
+}
+
+void pivot_root(const ChildArgs* args, int root) {
+  begin(args, Stage::PivotRoot);
+  must(args, Stage::PivotRoot, sys(SYS_fchdir, root));
+  must(args, Stage::PivotRoot, sys(SYS_pivot_root, ptr("."), ptr(".")), 1);
+  must(args, Stage::PivotRoot, sys(SYS_umount2, ptr("."), kMntDetach), 2);
+  must(args, Stage::PivotRoot, sys(SYS_chdir, ptr(args->workdir)), 3);
+  end(args, Stage::PivotRoot);
+}
+
+}  // namespace jailrun::child

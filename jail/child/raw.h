@@ -1,0 +1,26 @@
+// System calls without libc: no errno, no cancellation points, no locks that another thread could hold.
+// Each returns what the kernel returns: a value, or -errno.
+#pragma once
+
+#include <sys/syscall.h>
+
+namespace jailrun::child {
+
+inline long sys(long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+  long result;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+template <typename T>
+long ptr(const T* pointer) {
+  return reinterpret_cast<long>(pointer);
+}
+
+}  // namespace jailrun::child

@@ -1,0 +1,87 @@
+// Cgroup: one leaf per jail in each hierarchy that enforces something, and what the kernel says there.
+//
+// Pure v2 hosts: one leaf with memory, pids and cpu. Hybrid hosts (memory, pids and cpu on v1): a v2 leaf
+// for kill, events and cpu.stat, which need no controller, and v1 leaves for the limits. The leaf lies
+// beneath the owner's own group, so that an outer limit holds for the jail as well.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jail/sys/fd.h"
+
+namespace jailrun {
+
+struct CgroupLimits {
+  std::uint64_t memory_bytes;
+  std::uint32_t pids;       // of the guest; the jail's init is added
+  std::uint32_t cpu_millis;
+  std::uint32_t may_lack;   // kLack* bits of plan.h
+};
+
+// What the kernel counted; empty where the host has no such counter.
+struct CgroupEvidence {
+  std::optional<std::uint64_t> cpu_ns, memory_peak_bytes, pids_peak;
+  std::uint64_t oom_kills = 0, memory_failures = 0, pids_refused = 0;
+  std::string memory_source, pids_source, cpu_source;  // files that said so
+};
+
+// Where a limit is in force, for the Result: "cgroup v1 memory.limit_in_bytes".
+struct Enforcement {
+  std::string memory, pids, cpu;
+};
+
+class Cgroup {
+ public:
+  // `name` must be unique among live jails (it carries the leased uid); a leaf of that name that a crashed
+  // owner left is emptied and used again. Fails where a limit cannot be enforced and may not be lacking.
+  static Expected<Cgroup> create(const std::string& name, const CgroupLimits& limits);
+
+  Cgroup(Cgroup&&) = default;
+  Cgroup& operator=(Cgroup&&) = default;
+  ~Cgroup();  // kills what is left and removes the leaves
+
+  int v2_fd() const { return v2_.dir.get(); }  // for CLONE_INTO_CGROUP
+  // Moves a process into the v1 leaves. It must be blocked, so that it is not ahead of its limits.
+  Expected<void> attach(pid_t pid) const;
+  // Reads the limit files back: an empty string, or what differs.
+  std::string check_limits() const;
+  // Pids in the v2 leaf as this process sees them.
+  std::vector<pid_t> members() const;
+  // The leaves' paths as in /proc/PID/cgroup, to be found there for each member.
+  const std::vector<std::string>& membership() const { return membership_; }
+
+  std::uint64_t cpu_ns() const;
+  void kill() const;
+  // An eventfd that becomes readable on the first out-of-memory in the v1 leaf; -1 on v2, where the
+  // kernel kills the whole group by itself (memory.oom.group).
+  int oom_event() const { return oom_event_.get(); }
+  CgroupEvidence evidence() const;
+  const Enforcement& enforcement() const { return enforcement_; }
+  // Removes the leaves once they are empty; names what stays.
+  Expected<void> remove();
+
+ private:
+  struct Leaf {
+    Fd parent, dir;
+  };
+  Cgroup() = default;
+  Expected<void> make_leaf(Leaf& leaf, const std::string& root, const std::string& own);
+  Expected<void> limit_v1(const CgroupLimits& limits);
+  Expected<void> limit_v2(const CgroupLimits& limits);
+  void watch_oom();
+
+  std::string name_;
+  Leaf v2_, memory_, pids_, cpu_;  // v1 ones are empty on pure v2
+  bool v2_memory_ = false, v2_pids_ = false;
+  Fd oom_event_;
+  Enforcement enforcement_;
+  CgroupLimits limits_{};
+  std::vector<std::string> membership_;
+};
+
+}  // namespace jailrun

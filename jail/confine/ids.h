@@ -1,0 +1,39 @@
+// Host ids for guests: one unprivileged uid (and the gid of the same number) per live jail.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "jail/sys/fd.h"
+
+namespace jailrun {
+
+// The range lies above what login.defs, container engines and systemd hand out by default.
+inline constexpr std::uint32_t kUidBase = 1'900'000'000, kUidCount = 65'536;
+// What the guest sees itself as.
+inline constexpr std::uint32_t kGuestUid = 1000;
+
+// The directory of run-time state, mode 0700, owned by the effective user: /run/jailrun for root,
+// $XDG_RUNTIME_DIR/jailrun otherwise. Created where missing.
+Expected<Fd> open_run_dir();
+
+// A uid that no other live jail on this host has. The lease is a byte-range lock on an open file
+// description: whoever holds a copy of the descriptor holds it, and the kernel ends it with the last one,
+// also after kill -9. Nothing is ever stale.
+class UidLease {
+ public:
+  static Expected<UidLease> acquire(const Fd& run_dir);
+  std::uint32_t uid() const { return uid_; }
+  std::uint32_t slot() const { return uid_ - kUidBase; }
+
+ private:
+  UidLease(Fd file, std::uint32_t uid) : file_(std::move(file)), uid_(uid) {}
+  Fd file_;
+  std::uint32_t uid_;
+};
+
+// Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing else.
+Expected<void> map_ids(pid_t child, std::uint32_t host_uid);
+
+}  // namespace jailrun

@@ -1,0 +1,92 @@
+#include "jail/confine/net.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "jail/sys/uapi.h"
+
+namespace jailrun {
+namespace {
+
+constexpr const char* kName = "net.null";
+
+bool is_network(const Fd& fd) {
+  struct statfs fs{};
+  return fd.valid() && ::fstatfs(fd.get(), &fs) == 0 && fs.f_type == uapi::kNsfsMagic &&
+         ::ioctl(fd.get(), uapi::kNsGetNstype) == CLONE_NEWNET;
+}
+
+// True if the calling thread's network namespace has no interface but lo, and lo is down.
+bool is_empty_network() {
+  const std::string table = read_file_at(AT_FDCWD, "/proc/thread-self/net/dev");
+  std::size_t lines = 0;
+  for (const char c : table) lines += c == '\n' ? 1 : 0;
+  if (lines != 3 || table.find(" lo:") == std::string::npos) return false;
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  return ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) == 0;
+}
+
+// Makes the namespace in a short-lived child and pins it on `path`.
+bool pin_new_network(const char* path) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool done = ::unshare(CLONE_NEWNET) == 0 &&
+                      ::mount("/proc/thread-self/ns/net", path, nullptr, MS_BIND, nullptr) == 0;
+    ::_exit(done ? 0 : 1);
+  }
+  int status = 1;
+  while (child > 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return child > 0 && status == 0;
+}
+
+}  // namespace
+
+Fd open_null_network(const Fd& run_dir) {
+  if (::geteuid() != 0) return {};
+  Fd network(::openat(run_dir.get(), kName, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (is_network(network)) return network;
+  // One maker at a time; whoever waited finds it made.
+  const Fd lock(::openat(run_dir.get(), "net.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) return {};
+  network = Fd(::openat(run_dir.get(), kName, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (is_network(network)) return network;
+  const std::string path = "/proc/self/fd/" + std::to_string(run_dir.get()) + "/" + kName;
+  if (!network.valid() || !pin_new_network(path.c_str())) return {};
+  network = Fd(::openat(run_dir.get(), kName, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  return is_network(network) ? std::move(network) : Fd();
+}
+
+Expected<InNetwork> InNetwork::enter(const Fd& network) {
+  Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!home.valid() || ::setns(network.get(), CLONE_NEWNET) != 0) {
+    return std::unexpected(sys_error(Stage::JoinNetwork, "null network", "cannot enter the null network namespace",
+                                     "unmount and remove net.null in the run directory; it will be made again"));
+  }
+  InNetwork inside(std::move(home));
+  if (!is_empty_network()) {
+    return std::unexpected(Error{Stage::JoinNetwork, "null network", 0,
+                                 "the null network namespace is not empty: somebody has put an interface there",
+                                 "unmount and remove net.null in the run directory; it will be made again"});
+  }
+  return inside;
+}
+
+InNetwork::~InNetwork() {
+  // Without the way home the process would go on in the wrong network: nothing sound can follow.
+  if (home_.valid() && ::setns(home_.get(), CLONE_NEWNET) != 0) ::_exit(125);
+}
+
+}  // namespace jailrun

@@ -1,0 +1,149 @@
+#include "jail/launch/attest.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace jailrun {
+namespace {
+
+using std::string_view;
+
+Error differs(std::string what) {
+  return Error{Stage::Attest, what, 0, "the jail is not what was asked for: " + what,
+               "this is a fault of jailrun or of the host; please report it with `jailrun doctor --json`"};
+}
+
+// The rest of the line that begins with "KEY:", without leading blanks.
+string_view line_of(string_view text, string_view key) {
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = text.find('\n', at);
+    if (end == string_view::npos) end = text.size();
+    string_view line = text.substr(at, end - at);
+    at = end + 1;
+    if (!line.starts_with(key) || line.size() <= key.size() || line[key.size()] != ':') continue;
+    line.remove_prefix(key.size() + 1);
+    const std::size_t first = line.find_first_not_of(" \t");
+    if (first == string_view::npos) return {};
+    const std::size_t last = line.find_last_not_of(" \t");
+    return line.substr(first, last - first + 1);
+  }
+  return {};
+}
+
+Expected<void> check_status(int proc, const char* who, std::uint32_t uid, bool guest) {
+  const std::string status = read_file_at(proc, "status");
+  const std::string id = std::to_string(uid);
+  const std::string ids = id + "\t" + id + "\t" + id + "\t" + id;
+  const struct {
+    const char* key;
+    string_view expected;
+    bool guest_only;
+  } wanted[] = {
+      {"Uid", ids, false},          {"Gid", ids, false},          {"Groups", "", false},
+      {"Threads", "1", false},      {"CapInh", "0000000000000000", false},
+      {"CapPrm", "0000000000000000", false}, {"CapEff", "0000000000000000", false},
+      {"CapBnd", "0000000000000000", false}, {"CapAmb", "0000000000000000", false},
+      {"NoNewPrivs", "1", false},   {"Seccomp", "2", true},
+  };
+  for (const auto& line : wanted) {
+    if (line.guest_only && !guest) continue;
+    const string_view seen = line_of(status, line.key);
+    if (seen != line.expected) {
+      return std::unexpected(differs(std::string(who) + " has " + line.key + ": " + std::string(seen)));
+    }
+  }
+  return {};
+}
+
+std::uint64_t namespace_inode(int proc, const char* name) {
+  struct stat st{};
+  const std::string path = std::string("ns/") + name;
+  return ::fstatat(proc, path.c_str(), &st, 0) == 0 ? st.st_ino : 0;
+}
+
+Expected<void> check_namespaces(int guest, std::uint64_t network_inode) {
+  const Fd self(::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const char* name : {"user", "pid", "mnt", "ipc", "uts", "cgroup", "net"}) {
+    const std::uint64_t theirs = namespace_inode(guest, name);
+    const bool network = string_view(name) == "net";
+    if (theirs == 0 || theirs == namespace_inode(self.get(), name) ||
+        (network && network_inode != 0 && theirs != network_inode)) {
+      return std::unexpected(differs(std::string("namespace ") + name));
+    }
+  }
+  return {};
+}
+
+// Exactly the expected mounts, each with the options that it must begin with.
+Expected<void> check_mounts(int guest, const std::vector<ExpectedMount>& expected) {
+  const std::string table = read_file_at(guest, "mountinfo", 1 << 20);
+  std::size_t seen = 0;
+  for (std::size_t at = 0; at < table.size();) {
+    const std::size_t end = std::min(table.find('\n', at), table.size());
+    string_view line(table.data() + at, end - at);
+    at = end + 1;
+    for (int skip = 0; skip < 4; ++skip) line.remove_prefix(std::min(line.find(' ') + 1, line.size()));
+    const string_view target = line.substr(0, line.find(' '));
+    const string_view options = line.substr(std::min(target.size() + 1, line.size()));
+    const auto match = std::ranges::find(expected, target, &ExpectedMount::target);
+    if (match == expected.end() || !options.starts_with(match->options)) {
+      return std::unexpected(differs("mount " + std::string(target) + " " + std::string(options.substr(0, 40))));
+    }
+    ++seen;
+  }
+  if (seen != expected.size()) return std::unexpected(differs("a mount is missing"));
+  return {};
+}
+
+// 0, 1, 2 and the gate, which exec closes.
+Expected<void> check_descriptors(int guest) {
+  const int fd = ::openat(guest, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* dir = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (dir == nullptr) return std::unexpected(differs("its descriptors cannot be listed"));
+  std::string extra;
+  while (const dirent* entry = ::readdir(dir)) {
+    const string_view name = entry->d_name;
+    if (name != "." && name != ".." && name != "0" && name != "1" && name != "2" && name != "3") extra = name;
+  }
+  ::closedir(dir);
+  if (!extra.empty()) return std::unexpected(differs("descriptor " + extra + " is open"));
+  return {};
+}
+
+Expected<void> check_membership(int proc, const Cgroup& cgroup) {
+  const std::string table = read_file_at(proc, "cgroup");
+  for (const std::string& path : cgroup.membership()) {
+    if (table.find(":" + path + "\n") == std::string::npos) {
+      return std::unexpected(differs("it is not in cgroup " + path));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup) {
+  const std::vector<pid_t> members = cgroup.members();
+  const auto guest = std::ranges::find_if(members, [&](pid_t pid) { return pid != posture.init; });
+  if (members.size() != 2 || guest == members.end()) {
+    return std::unexpected(differs("its cgroup has " + std::to_string(members.size()) + " processes instead of 2"));
+  }
+  for (const pid_t pid : {posture.init, *guest}) {
+    const std::string path = "/proc/" + std::to_string(pid);
+    const Fd proc(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const bool is_guest = pid == *guest;
+    TRY_VOID(check_status(proc.get(), is_guest ? "the guest" : "init", posture.host_uid, is_guest));
+    TRY_VOID(check_membership(proc.get(), cgroup));
+    if (!is_guest) continue;
+    TRY_VOID(check_namespaces(proc.get(), posture.network_inode));
+    TRY_VOID(check_mounts(proc.get(), posture.mounts));
+    TRY_VOID(check_descriptors(proc.get()));
+  }
+  if (const std::string limit = cgroup.check_limits(); !limit.empty()) return std::unexpected(differs(limit));
+  return *guest;
+}
+
+}  // namespace jailrun

@@ -1,0 +1,283 @@
+#include "jail/launch/jail.h"
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+#include "jail/launch/launch.h"
+#include "jail/sys/uapi.h"
+
+namespace jailrun {
+
+std::string state_dir() {
+  if (const char* dir = std::getenv("JAILRUN_STATE_DIR"); dir != nullptr && dir[0] == '/') return dir;
+  if (::geteuid() == 0) return "/var/lib/jailrun";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : "") + "/.local/share/jailrun";
+}
+
+void Jail::Unmap::operator()(child::Report* page) const { ::munmap(page, sizeof *page); }
+
+Jail::~Jail() {
+  if (!pidfd_.valid() || reaped_) return;
+  kill();
+  while (::waitpid(init_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+void Jail::kill() const {
+  cgroup_.kill();
+  // Init alone may not be in its cgroup yet; with it the kernel ends the whole pid namespace.
+  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+}
+
+bool Jail::reap(int& status) {
+  while (::waitpid(init_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  reaped_ = true;
+  if (__atomic_load_n(&report_->guest_done, __ATOMIC_ACQUIRE) == 0) return false;
+  status = report_->guest_status;
+  return true;
+}
+
+void Jail::mark(Stage stage) { report_->end_ns[static_cast<std::size_t>(stage)] = monotonic_ns(); }
+
+// What the child said before it ended, or which step it did not survive.
+Error Jail::child_error() const {
+  const auto stage = static_cast<Stage>(__atomic_load_n(&report_->error_stage, __ATOMIC_ACQUIRE));
+  if (stage != Stage::None && stage < Stage::Count) return describe(stage, report_->error_errno, report_->error_index);
+  return Error{Stage::Spawn, "init", 0, "the jail's init was killed while it set the jail up",
+               "raise limits.memory: set-up itself needs about 2 MiB"};
+}
+
+Expected<void> Jail::take_tmpfs() {
+  const struct {
+    int number;
+    Fd& fd;
+  } mounts[] = {{report_->work_fd, work_}, {report_->tmp_fd, tmp_}, {report_->shm_fd, shm_}};
+  for (const auto& mount : mounts) {
+    mount.fd = Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), mount.number, 0)));
+    if (!mount.fd.valid()) {
+      return std::unexpected(sys_error(Stage::Attest, "tmpfs", "cannot hold the jail's writable mounts",
+                                       "the caller needs CAP_SYS_PTRACE over its own children"));
+    }
+  }
+  return {};
+}
+
+Expected<Jail> Jail::launch(const Plan& plan, const LaunchRequest& request) {
+  return Launch(plan, request).run();
+}
+
+Launch::Launch(const Plan& plan, const LaunchRequest& request) : plan_(plan), request_(request) {
+  begin_ns_ = monotonic_ns();
+  void* page = ::mmap(nullptr, sizeof(child::Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (page != MAP_FAILED) report_.reset(static_cast<child::Report*>(page));
+}
+
+// The order of the stages that the owner performs; the child's run between release and attestation.
+Expected<Jail> Launch::run() {
+  if (!report_) return std::unexpected(sys_error(Stage::Clone, "memory", "cannot map a page", "free some memory"));
+  TRY_VOID(step(Stage::OpenImage, &Launch::open_image));
+  TRY_VOID(step(Stage::LeaseUid, &Launch::lease_uid));
+  TRY_VOID(step(Stage::OpenInputs, &Launch::open_inputs));
+  TRY_VOID(step(Stage::MakeCgroup, &Launch::make_cgroup));
+  TRY_VOID(step(Stage::OpenStreams, &Launch::open_streams));
+  prepare_child();
+  TRY_VOID(step(Stage::JoinNetwork, &Launch::join_network));
+
+  // From here on there is a process: `jail` ends it on every way out.
+  Jail jail(std::move(*lease_), std::move(*cgroup_), std::move(report_));
+  cgroup_.reset();
+  TRY_VOID(clone(jail));
+  TRY_VOID(release(jail));
+  TRY_VOID(await_ready(jail));
+
+  // The guest is blocked at its last gate, confined to the last step.
+  TRY_VOID(attest_jail(jail));
+  TRY_VOID(await_exec(jail));
+
+  // Beyond this point the guest runs.
+  jail.stdin_ = std::move(stdin_.write);
+  jail.stdout_ = std::move(stdout_.read);
+  jail.stderr_ = std::move(stderr_.read);
+  jail.begin_ns_ = begin_ns_;
+  jail.warnings_ = std::move(warnings_);
+  return jail;
+}
+
+Expected<void> Launch::step(Stage stage, Expected<void> (Launch::*work)()) {
+  if (request_.fail_at == stage) return std::unexpected(injected(stage));
+  TRY_VOID((this->*work)());
+  report_->end_ns[static_cast<std::size_t>(stage)] = monotonic_ns();
+  return {};
+}
+
+Expected<void> Launch::open_image() {
+  const std::string path = state_dir() + "/rootfs/" + plan_.image + "/tree";
+  const std::string remedy = std::string("build it with `jailrun rootfs build --image ") + plan_.image + "`";
+  image_ = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!image_.valid()) {
+    return std::unexpected(sys_error(Stage::OpenImage, path, std::string("the image '") + plan_.image + "' is not there (" + path + ")", remedy));
+  }
+  struct stat st{};
+  if (::fstat(image_.get(), &st) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid()) || (st.st_mode & 022) != 0) {
+    return std::unexpected(Error{Stage::OpenImage, path, 0, "the image " + path + " could be changed by other users",
+                                 "remove it and " + remedy});
+  }
+  return {};
+}
+
+Expected<void> Launch::lease_uid() {
+  TRY(run_dir_, open_run_dir());
+  TRY(lease_, UidLease::acquire(run_dir_));
+  return {};
+}
+
+Expected<void> Launch::open_inputs() {
+  for (const InputSource& source : request_.inputs) {
+    TRY(Input input, open_input(source, lease_->uid(), warnings_));
+    for (const Input& other : inputs_) {
+      if (other.name != input.name) continue;
+      return std::unexpected(Error{Stage::OpenInputs, input.name, 0, "two inputs are called " + input.name + " in /data",
+                                   "name one of them with --file " + source.path + ":OTHER_NAME"});
+    }
+    inputs_.push_back(std::move(input));
+  }
+  return {};
+}
+
+Expected<void> Launch::make_cgroup() {
+  const CgroupLimits limits{plan_.memory_bytes, plan_.pids, plan_.cpu_millis, plan_.may_lack};
+  TRY(cgroup_, Cgroup::create("jailrun-" + std::to_string(lease_->slot()), limits));
+  return {};
+}
+
+Expected<void> Launch::open_streams() {
+  for (Pipe* pipe : {&stdin_, &stdout_, &stderr_}) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) {
+      return std::unexpected(sys_error(Stage::OpenStreams, "pipe", "cannot make a pipe", "raise the limit of open files"));
+    }
+    pipe->read = Fd(ends[0]);
+    pipe->write = Fd(ends[1]);
+  }
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return std::unexpected(sys_error(Stage::OpenStreams, "control", "cannot make a socket pair", "raise the limit of open files"));
+  }
+  control_ = Fd(ends[0]);
+  child_control_ = Fd(ends[1]);
+  return {};
+}
+
+Expected<void> Launch::join_network() {
+  if (plan_.network == NetworkMode::Loopback && request_.bring_up_loopback == nullptr) {
+    return std::unexpected(Error{Stage::JoinNetwork, "network.mode", 0, "this program cannot set up a loopback network",
+                                 "run it through `jailrun`, beside which jailrun-full lies"});
+  }
+  // Abstract sockets are the one thing that jails would share: only where Landlock keeps them apart.
+  if (plan_.network != NetworkMode::None || plan_.landlock.abi < 6) return {};
+  network_ = open_null_network(run_dir_);
+  if (!network_.valid()) return {};
+  TRY(InNetwork inside, InNetwork::enter(network_));
+  in_network_.emplace(std::move(inside));
+  struct stat st{};
+  ::fstat(network_.get(), &st);
+  network_inode_ = st.st_ino;
+  return {};
+}
+
+Expected<void> Launch::clone(Jail& jail) {
+  if (request_.fail_at == Stage::Clone) return std::unexpected(injected(Stage::Clone));
+  // The child is born in the image's directory: that is how it finds it without a path, in its own mount
+  // namespace, in which a descriptor of ours would be foreign.
+  const Fd home(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  int pidfd = -1;
+  uapi::clone_args args{};
+  args.flags = uapi::kCloneNewuser | uapi::kCloneNewpid | uapi::kCloneNewns | uapi::kCloneNewipc |
+               uapi::kCloneNewuts | uapi::kClonePidfd | uapi::kCloneIntoCgroup;
+  if (!in_network_) args.flags |= uapi::kCloneNewnet;
+  args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  args.cgroup = static_cast<std::uint64_t>(jail.cgroup_.v2_fd());
+  if (::fchdir(image_.get()) != 0) return std::unexpected(sys_error(Stage::Clone, "image", "cannot enter the image", "build it again"));
+  const long child = ::syscall(SYS_clone3, &args, sizeof args);
+  if (child == 0) child::init_main(&child_);
+  const int error = errno;
+  in_network_.reset();
+  if (home.valid() && ::fchdir(home.get()) != 0) {
+    // The caller's directory is gone or closed to it: stay in the image, which nobody can write to.
+  }
+  if (child < 0) {
+    return std::unexpected(Error{Stage::Clone, "namespaces", error, "cannot create the jail's namespaces",
+                                 "run `jailrun doctor` to see what this host allows"});
+  }
+  jail.pidfd_ = Fd(pidfd);
+  jail.init_ = static_cast<pid_t>(child);
+  jail.mark(Stage::Clone);
+  // Our copies of the child's ends: with them open its end would never show.
+  child_control_.reset();
+  stdin_.read.reset();
+  stdout_.write.reset();
+  stderr_.write.reset();
+  if (!request_.wants_stdin) stdin_.write.reset();
+  return {};
+}
+
+Expected<void> Launch::release(Jail& jail) {
+  if (request_.fail_at == Stage::MapIds) return std::unexpected(injected(Stage::MapIds));
+  TRY_VOID(map_ids(jail.init_, jail.lease_.uid()));
+  jail.mark(Stage::MapIds);
+  if (request_.fail_at == Stage::AttachCgroup) return std::unexpected(injected(Stage::AttachCgroup));
+  TRY_VOID(jail.cgroup_.attach(jail.init_));
+  if (plan_.network == NetworkMode::Loopback) TRY_VOID(request_.bring_up_loopback(jail.pidfd_.get()));
+  jail.mark(Stage::AttachCgroup);
+  const char byte = 'g';
+  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
+  return {};
+}
+
+// One byte, or end of file: the child's only two words.
+Expected<void> Launch::await_ready(Jail& jail) {
+  char byte = 0;
+  ssize_t n = 0;
+  while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  if (n != 1) return std::unexpected(jail.child_error());
+  return {};
+}
+
+Expected<void> Launch::attest_jail(Jail& jail) {
+  if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
+  TRY_VOID(jail.take_tmpfs());
+  TRY(jail.guest_, attest(Posture{jail.init_, jail.lease_.uid(), network_inode_, expected_mounts()}, jail.cgroup_));
+  jail.mark(Stage::Attest);
+  return {};
+}
+
+Expected<void> Launch::await_exec(Jail& jail) {
+  char byte = 'g';
+  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
+  // Exec closes the guest's end and wakes init, which closes its own: end of file is success.
+  ssize_t n = 0;
+  while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  control_.reset();
+  if (jail.report_->error_stage != 0) {
+    Error error = jail.child_error();
+    if (error.stage == Stage::Exec) error = exec_error(error.errno_value);
+    return std::unexpected(std::move(error));
+  }
+  return {};
+}
+
+}  // namespace jailrun

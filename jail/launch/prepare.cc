@@ -1,0 +1,194 @@
+// Decide before the clone; afterwards only perform.
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "jail/launch/launch.h"
+#include "jail/sys/uapi.h"
+
+namespace jailrun {
+namespace {
+
+constexpr const char* kDevices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", nullptr};
+
+// The highest capability that this kernel knows; PR_CAPBSET_READ says EINVAL above it.
+std::uint32_t last_capability() {
+  std::uint32_t last = CAP_LAST_CAP;
+  while (last < 63 && ::prctl(PR_CAPBSET_READ, last + 1) >= 0) ++last;
+  while (last > 0 && ::prctl(PR_CAPBSET_READ, last) < 0) --last;
+  return last;
+}
+
+// As many of the caller's CPUs as the limit rounds up to, from one that the slot picks, so that jails side
+// by side spread.
+cpu_set_t choose_cpus(std::uint32_t cpu_millis, std::uint32_t slot) {
+  cpu_set_t allowed, chosen;
+  CPU_ZERO(&allowed);
+  CPU_ZERO(&chosen);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) CPU_SET(0, &allowed);
+  const auto available = static_cast<std::uint32_t>(CPU_COUNT(&allowed));
+  std::uint32_t wanted = std::min((cpu_millis + 999) / 1000, available);
+  std::uint32_t skip = slot % available;
+  for (int cpu = 0; wanted > 0; cpu = (cpu + 1) % CPU_SETSIZE) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    if (skip > 0) {
+      --skip;
+      continue;
+    }
+    CPU_SET(cpu, &chosen);
+    --wanted;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+void Launch::prepare_tmpfs() {
+  const struct {
+    const char* target;
+    const TmpfsPlan& plan;
+    const char* mode;
+    std::int32_t* fd;
+  } mounts[3] = {{"/work", plan_.work, "0755", &report_->work_fd},
+                 {"/tmp", plan_.tmp, "1777", &report_->tmp_fd},
+                 {"/dev/shm", plan_.shm, "1777", &report_->shm_fd}};
+  for (std::size_t i = 0; i < 3; ++i) {
+    tmpfs_bytes_[i] = std::to_string(mounts[i].plan.bytes);
+    tmpfs_inodes_[i] = std::to_string(mounts[i].plan.inodes);
+    const std::uint64_t exec = plan_.exec_writable ? 0 : uapi::kMountNoexec;
+    tmpfs_[i] = {mounts[i].target, tmpfs_bytes_[i].c_str(), tmpfs_inodes_[i].c_str(), mounts[i].mode,
+                 uapi::kMountNosuid | uapi::kMountNodev | exec, mounts[i].fd};
+  }
+}
+
+// A caller without CAP_SYS_RESOURCE cannot go above its own hard limits.
+void Launch::prepare_limits() {
+  for (std::uint32_t i = 0; i < plan_.rlimit_count; ++i) {
+    rlimits_[i] = plan_.rlimits[i];
+    rlimit own{};
+    if (::getrlimit(static_cast<__rlimit_resource_t>(rlimits_[i].resource), &own) == 0) {
+      rlimits_[i].value = std::min<std::uint64_t>(rlimits_[i].value, own.rlim_max);
+    }
+  }
+  affinity_ = choose_cpus(plan_.cpu_millis, lease_->slot());
+}
+
+void Launch::prepare_exec() {
+  std::string path = "/usr/local/bin:/usr/bin:/bin";
+  for (std::uint32_t at = 0, i = 0; i < plan_.env_count; ++i) {
+    const char* variable = plan_.env.data() + at;
+    envp_.push_back(const_cast<char*>(variable));
+    if (std::strncmp(variable, "PATH=", 5) == 0) path = variable + 5;
+    at += static_cast<std::uint32_t>(std::strlen(variable)) + 1;
+  }
+  envp_.push_back(nullptr);
+  for (const std::string& argument : request_.argv) argv_.push_back(const_cast<char*>(argument.c_str()));
+  argv_.push_back(nullptr);
+
+  const std::string& command = request_.argv.front();
+  if (command.find('/') != std::string::npos) {
+    candidates_.push_back(command);
+  } else {
+    for (std::size_t at = 0; at <= path.size();) {
+      const std::size_t end = std::min(path.find(':', at), path.size());
+      candidates_.push_back(path.substr(at, end - at) + "/" + command);
+      at = end + 1;
+    }
+  }
+  for (const std::string& candidate : candidates_) candidate_pointers_.push_back(candidate.c_str());
+  candidate_pointers_.push_back(nullptr);
+}
+
+void Launch::prepare_child() {
+  prepare_tmpfs();
+  prepare_limits();
+  prepare_exec();
+  for (const Input& input : inputs_) {
+    input_args_.push_back({input.name.c_str(), input.tree.get(), input.content.data(), input.content.size()});
+  }
+  script_args_ = {request_.script_name.c_str(), -1, request_.script.data(), request_.script.size()};
+
+  child_.report = report_.get();
+  child_.control_fd = child_control_.get();
+  child_.owner_control_fd = control_.get();
+  child_.uid = kGuestUid;
+  child_.hostname = "jail";
+  child_.workdir = "/work";
+  child_.devices = kDevices;
+  child_.tmpfs = tmpfs_.data();
+  child_.tmpfs_count = tmpfs_.size();
+  child_.inputs = input_args_.data();
+  child_.input_count = input_args_.size();
+  child_.script = request_.script_name.empty() ? nullptr : &script_args_;
+  child_.rlimits = rlimits_.data();
+  child_.rlimit_count = plan_.rlimit_count;
+  child_.affinity = &affinity_;
+  child_.affinity_bytes = sizeof affinity_;
+  child_.last_capability = last_capability();
+  child_.landlock = plan_.landlock;
+  child_.filter = {static_cast<unsigned short>(plan_.filter_length), const_cast<sock_filter*>(plan_.filter.data())};
+  child_.stdin_fd = stdin_.read.get();
+  child_.stdout_fd = stdout_.write.get();
+  child_.stderr_fd = stderr_.write.get();
+  child_.candidates = candidate_pointers_.data();
+  child_.argv = argv_.data();
+  child_.envp = envp_.data();
+  child_.wipe_begin = request_.wipe_begin;
+  child_.wipe_end = request_.wipe_end;
+  child_.guest_stack_top = guest_stack_.data() + guest_stack_.size();
+  child_.fail_at = request_.fail_at;
+}
+
+std::vector<ExpectedMount> Launch::expected_mounts() const {
+  const std::string writable = plan_.exec_writable ? "rw,nosuid,nodev" : "rw,nosuid,nodev,noexec";
+  std::vector<ExpectedMount> mounts = {{"/", "ro,nosuid,nodev"}, {"/proc", "ro,nosuid,nodev,noexec"}};
+  for (const char* const* device = kDevices; *device != nullptr; ++device) {
+    mounts.push_back({*device, "ro,nosuid,noexec"});
+  }
+  for (const child::TmpfsArgs& t : tmpfs_) mounts.push_back({t.target, writable});
+  if (!inputs_.empty()) mounts.push_back({"/data", "ro,nosuid,nodev,noexec"});
+  for (const Input& input : inputs_) {
+    if (!input.tree.valid()) continue;
+    // mountinfo writes blanks and backslashes as octal.
+    std::string target = "/data/";
+    for (const char c : input.name) {
+      char octal[8];
+      std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned char>(c));
+      target += c == ' ' || c == '\t' || c == '\n' || c == '\\' ? std::string(octal) : std::string(1, c);
+    }
+    mounts.push_back({target, "ro,nosuid,nodev,noexec"});
+  }
+  if (child_.script != nullptr) mounts.push_back({"/run", "ro,nosuid,nodev,noexec"});
+  return mounts;
+}
+
+Error injected(Stage stage) { return describe(stage, EIO, 0); }
+
+Error describe(Stage stage, int errno_value, unsigned index) {
+  std::string step(info(stage).name);
+  for (char& c : step) c = c == '_' ? ' ' : c;
+  std::string remedy = "run `jailrun doctor` to see what this host allows";
+  const bool files = stage >= Stage::MountRoot && stage <= Stage::PivotRoot;
+  if (files && errno_value == ENOENT) remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
+  return Error{stage, std::string(info(stage).name) + " #" + std::to_string(index), errno_value,
+               "cannot " + step + " in the jail", remedy};
+}
+
+Error Launch::exec_error(int errno_value) const {
+  const std::string& command = request_.argv.front();
+  std::string message = "cannot execute " + command;
+  std::string remedy = "check the command";
+  if (errno_value == ENOENT) {
+    message = command + " is not in the jail";
+    remedy = std::string("the guest sees the image '") + plan_.image + "', not this host's files; give files with --file";
+  } else if (errno_value == EACCES) {
+    message = command + " is not executable in the jail";
+    remedy = "files in /work, /tmp and /data cannot be executed unless the policy says files.exec";
+  }
+  return Error{Stage::Exec, command, errno_value, message, remedy};
+}
+
+}  // namespace jailrun

@@ -1,0 +1,127 @@
+#include "jail/run/judge.h"
+
+#include <sys/wait.h>
+
+#include <array>
+#include <csignal>
+#include <cstring>
+
+#include "jail/sys/units.h"
+
+namespace jailrun {
+namespace {
+
+constexpr std::array<std::string_view, 11> kNames = {
+    "cancelled",    "policy_violation", "out_of_memory", "wall_timeout", "cpu_timeout", "output_limit",
+    "pids_limit",   "disk_limit",       "signalled",     "nonzero_exit", "ok"};
+
+bool signalled(const Evidence& e) { return e.guest_ended && WIFSIGNALED(e.wait_status); }
+bool exited_zero(const Evidence& e) {
+  return e.guest_ended && WIFEXITED(e.wait_status) && WEXITSTATUS(e.wait_status) == 0;
+}
+bool out_of_memory(const Evidence& e) { return e.oom_event || e.cgroup.oom_kills > 0; }
+
+Verdict verdict_of(const Evidence& e) {
+  if (!e.cancelled.empty()) return Verdict::Cancelled;
+  if (signalled(e) && WTERMSIG(e.wait_status) == SIGSYS) return Verdict::PolicyViolation;
+  if (out_of_memory(e)) return Verdict::OutOfMemory;
+  if (e.wall_expired) return Verdict::WallTimeout;
+  if (e.cpu_expired) return Verdict::CpuTimeout;
+  if (!e.output_exceeded.empty()) return Verdict::OutputLimit;
+  if (exited_zero(e)) return Verdict::Ok;
+  // A limit that only refuses is the verdict where the run did not get over it.
+  if (e.cgroup.pids_refused > 0) return Verdict::PidsLimit;
+  if (!e.disk_full.empty()) return Verdict::DiskLimit;
+  return signalled(e) || !e.guest_ended ? Verdict::Signalled : Verdict::NonzeroExit;
+}
+
+// The table of exit statuses.
+int status_of(Verdict verdict, const Evidence& e) {
+  switch (verdict) {
+    case Verdict::Cancelled: return 130;
+    case Verdict::PolicyViolation: return 159;
+    case Verdict::OutOfMemory: return 137;
+    case Verdict::WallTimeout:
+    case Verdict::CpuTimeout: return 124;
+    case Verdict::OutputLimit:
+    case Verdict::DiskLimit: return 153;
+    default: break;
+  }
+  if (!e.guest_ended) return 128 + SIGKILL;
+  return WIFSIGNALED(e.wait_status) ? 128 + WTERMSIG(e.wait_status) : WEXITSTATUS(e.wait_status);
+}
+
+std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
+  switch (verdict) {
+    case Verdict::Cancelled: return "cancelled: " + e.cancelled;
+    case Verdict::PolicyViolation:
+      return std::string("killed for a system call on the red list of policy ") + plan.policy +
+             "; `jailrun explain " + plan.policy + "` lists it";
+    case Verdict::OutOfMemory:
+      return "memory limit of " + format_bytes(plan.memory_bytes) +
+             " hit; use less (fewer columns, chunks, duckdb on the file) or raise limits.memory";
+    case Verdict::WallTimeout:
+      return "wall time limit of " + format_duration(plan.wall_ns) + " hit; do less, or raise --timeout";
+    case Verdict::CpuTimeout:
+      return "CPU time limit of " + format_duration(plan.cpu_ns) + " hit; do less, or raise limits.cpu_time";
+    case Verdict::OutputLimit:
+      return "output limit of " + format_bytes(plan.output_bytes) + " on " + e.output_exceeded +
+             " hit; print less, write files to /work, or raise limits.output";
+    case Verdict::PidsLimit:
+      return "limit of " + std::to_string(plan.pids) + " processes hit " + std::to_string(e.cgroup.pids_refused) +
+             " times; start fewer, or raise limits.pids";
+    case Verdict::DiskLimit:
+      return e.disk_full + " is full; write less, or raise files." +
+             (e.disk_full == "/work" ? "work" : e.disk_full == "/tmp" ? "tmp" : "shm");
+    case Verdict::Signalled:
+      return "killed by " + signal_name(e.guest_ended ? WTERMSIG(e.wait_status) : SIGKILL);
+    case Verdict::NonzeroExit: return "exit status " + std::to_string(WEXITSTATUS(e.wait_status));
+    case Verdict::Ok: return "ok";
+  }
+  return {};
+}
+
+void list_evidence(const Evidence& e, Result& result) {
+  auto& out = result.evidence;
+  if (e.guest_ended) {
+    out.emplace_back("wait_status", static_cast<std::uint64_t>(static_cast<unsigned>(e.wait_status)));
+  } else {
+    out.emplace_back("killed_by_owner", true);
+  }
+  if (!e.cancelled.empty()) out.emplace_back("cancelled", e.cancelled);
+  if (e.wall_expired) out.emplace_back("wall_timer_ns", e.wall_ns);
+  if (e.cpu_expired) out.emplace_back(e.cgroup.cpu_source + " usage_ns", e.cgroup.cpu_ns.value_or(0));
+  if (!e.output_exceeded.empty()) out.emplace_back("output_exceeded", e.output_exceeded);
+  if (!e.cgroup.memory_source.empty()) out.emplace_back(e.cgroup.memory_source + " oom_kill", e.cgroup.oom_kills);
+  if (e.oom_event) out.emplace_back("memory.oom_control event", true);
+  if (!e.cgroup.pids_source.empty()) out.emplace_back(e.cgroup.pids_source + " max", e.cgroup.pids_refused);
+  if (!e.disk_full.empty()) out.emplace_back("statfs full", e.disk_full);
+  if (e.orphans_sigsys > 0) out.emplace_back("orphans killed by SIGSYS", std::uint64_t{e.orphans_sigsys});
+}
+
+}  // namespace
+
+std::string_view name(Verdict verdict) { return kNames[static_cast<std::size_t>(verdict)]; }
+
+std::string signal_name(int signal) {
+  const char* abbreviation = ::sigabbrev_np(signal);
+  return abbreviation != nullptr ? std::string("SIG") + abbreviation : "SIG" + std::to_string(signal);
+}
+
+void judge(const Plan& plan, const Evidence& e, Result& result) {
+  result.verdict = verdict_of(e);
+  result.status = status_of(result.verdict, e);
+  result.reason = reason_of(plan, result.verdict, e);
+  if (e.guest_ended && WIFEXITED(e.wait_status)) result.exit_code = WEXITSTATUS(e.wait_status);
+  if (signalled(e)) result.signal = WTERMSIG(e.wait_status);
+  if (!e.guest_ended) result.signal = SIGKILL;
+  list_evidence(e, result);
+  if (out_of_memory(e)) result.limits_hit.push_back("memory");
+  if (e.cgroup.pids_refused > 0) result.limits_hit.push_back("pids");
+  if (!e.output_exceeded.empty()) result.limits_hit.push_back("output");
+  if (!e.disk_full.empty()) result.limits_hit.push_back("disk");
+  if (e.wall_expired) result.limits_hit.push_back("wall");
+  if (e.cpu_expired) result.limits_hit.push_back("cpu_time");
+}
+
+}  // namespace jailrun

@@ -1,0 +1,30 @@
+// From evidence to verdict: a pure function, tested as a table.
+#pragma once
+
+#include <string>
+
+#include "jail/confine/cgroup.h"
+#include "jail/plan/plan.h"
+#include "jail/run/result.h"
+
+namespace jailrun {
+
+// Everything that a verdict may rest on. Nothing in it is the guest's own word.
+struct Evidence {
+  std::string cancelled;      // why, or empty
+  bool wall_expired = false;  // our timer
+  bool cpu_expired = false;   // cgroup cpu.stat above the limit
+  std::string output_exceeded;  // "stdout" or "stderr"
+  bool oom_event = false;     // eventfd of memory.oom_control
+  std::string disk_full;      // mount whose statfs shows no free block or inode: "/work"
+  bool guest_ended = false;   // its first process ended before we killed the jail
+  int wait_status = 0;        // then
+  std::uint32_t orphans_sigsys = 0;
+  CgroupEvidence cgroup;
+  std::uint64_t wall_ns = 0;
+};
+
+// Fills verdict, reason, status, exit_code, signal, evidence and limits_hit.
+void judge(const Plan& plan, const Evidence& evidence, Result& result);
+
+}  // namespace jailrun

@@ -1,0 +1,5 @@
+#pragma once
+
+namespace jailrun {
+inline constexpr const char* kVersion = JAILRUN_VERSION;
+}
