@@ -1,0 +1,74 @@
+#include "tools/thin/command_line.h"
+
+#include <sys/stat.h>
+
+#include "jail/sys/units.h"
+#include "tools/options.h"
+
+namespace jailrun {
+namespace {
+
+constexpr std::uint64_t kShortestNs = 1'000'000, kLongestNs = 86'400'000'000'000;
+
+Error bad_usage(std::string object, std::string message, const char* verb) {
+  return Error{Stage::None, std::move(object), 0, std::move(message),
+               std::string("see `jailrun ") + verb + " --help`"};
+}
+
+// SRC[:NAME]. A ':' may be part of a file's own name: the whole text is tried first.
+InputSource split_file(const std::string& text) {
+  struct stat st{};
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos || ::stat(text.c_str(), &st) == 0) return {text, ""};
+  return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+std::string list_verb_arguments(bool is_run) {
+  return is_run ? "no script given: name a file, or - for standard input" : "no command given: put it after --";
+}
+
+}  // namespace
+
+Expected<CommandLine> parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  const char* verb = argv[1];
+  line.is_run = std::string_view(verb) == "run";
+  line.policy = line.is_run ? "python" : "exec";
+  char** arguments = argv + 1;  // getopt skips the verb as it would a program's name
+  const int count = argc - 1;
+  opterr = 0;
+  for (;;) {
+    const int found = ::getopt_long(count, arguments, kShortOptions.data(), kLongOptions.data(), nullptr);
+    if (found == -1) break;
+    if (found == '?' || found == ':') {
+      const std::string option = arguments[optind - 1];
+      return std::unexpected(bad_usage(option, found == '?' ? "unknown or ambiguous option " + option
+                                                            : "option " + option + " needs a value", verb));
+    }
+    switch (static_cast<Option>(found)) {
+      case Option::File: line.files.push_back(split_file(optarg)); break;
+      case Option::Help: line.help = true; break;
+      case Option::Out: line.out = optarg; break;
+      case Option::Policy: line.policy = optarg; break;
+      case Option::Set: line.sets.emplace_back(optarg); break;
+      case Option::Verbose: line.verbose = true; break;
+      case Option::Json: line.json = true; break;
+      case Option::Cold: break;  // there is no other way yet
+      case Option::Timeout: {
+        const auto ns = parse_duration_ns(optarg);
+        if (!ns || *ns < kShortestNs || *ns > kLongestNs) {
+          return std::unexpected(bad_usage("--timeout", std::string("--timeout ") + optarg +
+                                           " is no duration between 1ms and 24h (500ms, 10s, 5m)", verb));
+        }
+        line.timeout_ns = *ns;
+      }
+    }
+  }
+  for (int i = optind; i < count; ++i) line.rest.emplace_back(arguments[i]);
+  if (line.rest.empty() && !line.help) {
+    return std::unexpected(bad_usage(verb, list_verb_arguments(line.is_run), verb));
+  }
+  return line;
+}
+
+}  // namespace jailrun
