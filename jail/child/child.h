@@ -55,6 +55,9 @@ struct ChildArgs {
   int control_fd;        // child's end: one byte in per gate, one byte out when ready; EOF: owner is dead
   int owner_control_fd;  // the owner's end, closed first
 
+  const int* task_files;  // `tasks` of the cgroup v1 leaves
+  std::size_t task_file_count;
+
   std::uint32_t uid;  // inside, also the gid
   const char* hostname;
   const char* workdir;

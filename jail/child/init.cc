@@ -10,7 +10,16 @@ namespace {
 constexpr int kSigkill = 9, kSigchld = 17, kSigsys = 31;
 constexpr long kMsgDontwait = 0x40, kWall = 0x40000000, kEagain = 11, kEchild = 10;
 
-// Blocks until the owner has mapped ids and attached limits; its death reads as end of file.
+// Into the v1 leaves, by its own hand (see Cgroup::task_files); clone3 has put it into the v2 one.
+void attach_cgroup(const ChildArgs* args) {
+  begin(args, Stage::AttachCgroup);
+  for (unsigned i = 0; i < args->task_file_count; ++i) {
+    must(args, Stage::AttachCgroup, sys(SYS_write, args->task_files[i], ptr("0"), 1), i);
+  }
+  end(args, Stage::AttachCgroup);
+}
+
+// Blocks until the owner has mapped ids; its death reads as end of file.
 void await_owner(const ChildArgs* args) {
   begin(args, Stage::AwaitOwner);
   sys(SYS_close, args->owner_control_fd);  // else the owner's death would not be end of file
@@ -127,8 +136,10 @@ void reap(const ChildArgs* args, long guest) {
 }  // namespace
 
 void init_main(const ChildArgs* args) {
-  // Beyond the gate: ids are mapped and every limit holds.
+  attach_cgroup(args);
   await_owner(args);
+
+  // Beyond this point every limit holds and ids are mapped.
   take_ids(args);
   die_with_owner(args);
 

@@ -228,6 +228,7 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
       const auto own = own_group(table, hierarchy.controller);
       if (!own) continue;  // no such hierarchy; limit_v2 decides whether that may be
       TRY_VOID(group.make_leaf(hierarchy.leaf, mount + "/" + hierarchy.controller, *own));
+      group.task_files_.emplace_back(::openat(hierarchy.leaf.dir.get(), "tasks", O_WRONLY | O_CLOEXEC));
     }
     TRY_VOID(group.limit_v1(limits));
   }
@@ -240,18 +241,6 @@ Cgroup::~Cgroup() {
   if (!v2_.dir.valid()) return;
   kill();
   (void)remove();
-}
-
-Expected<void> Cgroup::attach(pid_t pid) const {
-  const std::string text = std::to_string(pid);
-  for (const Leaf* leaf : {&memory_, &pids_, &cpu_}) {
-    if (!leaf->dir.valid()) continue;
-    if (const int error = write_file_at(leaf->dir.get(), "cgroup.procs", text); error != 0) {
-      return std::unexpected(Error{Stage::AttachCgroup, name_, error, "cannot move the jail into its cgroup " + name_,
-                                   "see `jailrun doctor` for what this host's cgroups allow"});
-    }
-  }
-  return {};
 }
 
 std::string Cgroup::check_limits() const {

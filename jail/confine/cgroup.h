@@ -46,8 +46,9 @@ class Cgroup {
   ~Cgroup();  // kills what is left and removes the leaves
 
   int v2_fd() const { return v2_.dir.get(); }  // for CLONE_INTO_CGROUP
-  // Moves a process into the v1 leaves. It must be blocked, so that it is not ahead of its limits.
-  Expected<void> attach(pid_t pid) const;
+  // Open `tasks` files of the v1 leaves: whoever writes "0" into one is in it. A thread that moves itself
+  // needs no lock of the kernel's; moving another one by its pid waits for an RCU grace period, up to 15 ms.
+  const std::vector<Fd>& task_files() const { return task_files_; }
   // Reads the limit files back: an empty string, or what differs.
   std::string check_limits() const;
   // Pids in the v2 leaf as this process sees them.
@@ -82,6 +83,7 @@ class Cgroup {
   Enforcement enforcement_;
   CgroupLimits limits_{};
   std::vector<std::string> membership_;
+  std::vector<Fd> task_files_;
 };
 
 }  // namespace jailrun

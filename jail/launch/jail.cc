@@ -237,10 +237,7 @@ Expected<void> Launch::release(Jail& jail) {
   if (request_.fail_at == Stage::MapIds) return std::unexpected(injected(Stage::MapIds));
   TRY_VOID(map_ids(jail.init_, jail.lease_.uid()));
   jail.mark(Stage::MapIds);
-  if (request_.fail_at == Stage::AttachCgroup) return std::unexpected(injected(Stage::AttachCgroup));
-  TRY_VOID(jail.cgroup_.attach(jail.init_));
   if (plan_.network == NetworkMode::Loopback) TRY_VOID(request_.bring_up_loopback(jail.pidfd_.get()));
-  jail.mark(Stage::AttachCgroup);
   const char byte = 'g';
   if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
   return {};

@@ -67,6 +67,7 @@ class Launch {
   std::array<child::TmpfsArgs, 3> tmpfs_{};
   std::array<std::string, 3> tmpfs_bytes_, tmpfs_inodes_;
   std::vector<child::InputArgs> input_args_;
+  std::vector<int> task_files_;
   child::InputArgs script_args_{};
   std::array<RlimitPlan, 12> rlimits_{};
   cpu_set_t affinity_{};

@@ -111,6 +111,9 @@ void Launch::prepare_child() {
   }
   script_args_ = {request_.script_name.c_str(), -1, request_.script.data(), request_.script.size()};
 
+  for (const Fd& file : cgroup_->task_files()) task_files_.push_back(file.get());
+  child_.task_files = task_files_.data();
+  child_.task_file_count = task_files_.size();
   child_.report = report_.get();
   child_.control_fd = child_control_.get();
   child_.owner_control_fd = control_.get();

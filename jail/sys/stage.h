@@ -22,8 +22,8 @@ namespace jailrun {
   X(JoinNetwork, "join_network", owner, "a network namespace without a way out")                    \
   X(Clone, "clone", owner, "user, pid, mount, ipc, uts and cgroup namespaces in one call")          \
   X(MapIds, "map_ids", owner, "one id inside, one unprivileged id outside")                         \
-  X(AttachCgroup, "attach_cgroup", owner, "limits hold before the child touches memory")            \
-  X(AwaitOwner, "await_owner", init, "blocked until ids and limits are in force")                   \
+  X(AttachCgroup, "attach_cgroup", init, "limits hold before anything else is done in there")          \
+  X(AwaitOwner, "await_owner", init, "blocked until its ids are mapped")                   \
   X(TakeIds, "take_ids", init, "no root id, no supplementary group")                                \
   X(DieWithOwner, "die_with_owner", init, "a dead owner leaves no live jail; a change of id resets it")\
   X(MountRoot, "mount_root", init, "the image read-only, nosuid, nodev, private")                   \

@@ -146,6 +146,11 @@ int run_verb(int argc, char** argv) {
     request.forward_out = STDOUT_FILENO;
     request.forward_err = STDERR_FILENO;
   }
+  if (const Expected<void> prepared = prepare(*line, request); !prepared) return report(prepared.error(), line->json);
+  request.launch.inputs = line->files;
+  Expected<std::unique_ptr<Plan>> plan = load_plan(line->policy, line->sets);
+  if (!plan) return report(plan.error(), line->json);
+  set_timeout(**plan, line->timeout_ns);
   Fd out;
   if (!line->out.empty()) {
     Expected<Fd> opened = open_out(line->out);
@@ -154,11 +159,6 @@ int run_verb(int argc, char** argv) {
     request.out_dir = out.get();
     request.out_name = line->out;
   }
-  if (const Expected<void> prepared = prepare(*line, request); !prepared) return report(prepared.error(), line->json);
-  request.launch.inputs = line->files;
-  Expected<std::unique_ptr<Plan>> plan = load_plan(line->policy, line->sets);
-  if (!plan) return report(plan.error(), line->json);
-  set_timeout(**plan, line->timeout_ns);
 
   // argv and the environment lie in one block; the jail's init clears its copy.
   char* end = argv[argc - 1];

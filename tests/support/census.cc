@@ -1,0 +1,85 @@
+#include "tests/support/census.h"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "jail/sys/fd.h"
+
+namespace jailrun::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+bool is_number(const std::string& name) { return name.find_first_not_of("0123456789") == std::string::npos; }
+
+void count_descriptors(std::map<std::string, std::string>& census) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd", error)) {
+    const std::string target = fs::read_symlink(entry.path(), error).string();
+    // The listing's own descriptor.
+    if (target.ends_with("/fd") && target.starts_with("/proc/")) continue;
+    census["descriptor " + entry.path().filename().string()] = target;
+  }
+}
+
+// Guests have uids from 1900000000 upward on the host (jail/confine/ids.h); zombies count as well.
+void count_processes(std::map<std::string, std::string>& census) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    const std::string pid = entry.path().filename().string();
+    if (!is_number(pid)) continue;
+    const std::string status = text_of(entry.path() / "status");
+    const std::size_t at = status.find("\nUid:\t19000");
+    if (at != std::string::npos) census["process " + pid] = status.substr(0, status.find('\n'));
+  }
+}
+
+void count_cgroups(std::map<std::string, std::string>& census) {
+  std::error_code error;
+  fs::recursive_directory_iterator at("/sys/fs/cgroup", fs::directory_options::skip_permission_denied, error);
+  for (const fs::recursive_directory_iterator end; at != end; at.increment(error)) {
+    if (error) break;
+    if (at->path().filename().string().starts_with("jailrun-")) census["cgroup " + at->path().string()] = "";
+  }
+}
+
+void count_files(std::map<std::string, std::string>& census, const fs::path& directory) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    census["file " + entry.path().string()] = "";
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> take_census() {
+  std::map<std::string, std::string> census;
+  count_descriptors(census);
+  count_processes(census);
+  count_cgroups(census);
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) census["mount " + line] = "";
+  for (const char* directory : {"/run/jailrun", "/var/lib/jailrun", "/var/lib/jailrun/rootfs", "/tmp", "/dev/shm"}) {
+    count_files(census, directory);
+  }
+  return census;
+}
+
+std::string left_behind(const std::map<std::string, std::string>& before,
+                        const std::map<std::string, std::string>& after) {
+  std::string text;
+  for (const auto& [name, detail] : after) {
+    if (!before.contains(name)) text += name + " " + detail + "\n";
+  }
+  return text;
+}
+
+}  // namespace jailrun::test
