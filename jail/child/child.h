@@ -71,8 +71,9 @@ struct ChildArgs {
 
   const RlimitPlan* rlimits;
   std::size_t rlimit_count;
-  const void* affinity;  // cpu mask
-  std::size_t affinity_bytes;
+  const std::uint64_t* cpus;  // the caller's own affinity mask
+  std::size_t cpu_words;
+  std::uint32_t cpu_count;    // how many of them the guest gets
   std::uint32_t last_capability;
   LandlockPlan landlock;
   sock_fprog filter;

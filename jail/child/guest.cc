@@ -29,6 +29,7 @@ void reset_signals(const ChildArgs* args) {
     if (signal == 9 || signal == 19) continue;
     sys(SYS_rt_sigaction, signal, ptr(&standard), 0, 8);
   }
+  sys(SYS_personality, 0);  // the caller's may switch off address randomization
   const unsigned long none = 0;
   must(args, Stage::CloseDescriptors, sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, ptr(&none), 0, 8), 5);
 }

@@ -69,11 +69,24 @@ void limit_resources(const ChildArgs* args) {
   end(args, Stage::LimitResources);
 }
 
+// As many of the caller's CPUs as the limit rounds up to, from the one that the scheduler has just chosen
+// for this process: moving to another would cost more than the rest of set-up.
 void set_affinity(const ChildArgs* args) {
   begin(args, Stage::SetAffinity);
-  must(args, Stage::SetAffinity,
-       sys(SYS_sched_setaffinity, 0, static_cast<long>(args->affinity_bytes),
-           reinterpret_cast<long>(args->affinity)));
+  constexpr unsigned kWords = 16;
+  std::uint64_t chosen[kWords] = {};
+  const auto words = static_cast<unsigned>(args->cpu_words < kWords ? args->cpu_words : kWords);
+  unsigned here = 0;
+  sys(SYS_getcpu, ptr(&here), 0, 0);
+  unsigned left = args->cpu_count;
+  for (unsigned i = 0; i < words * 64 && left > 0; ++i) {
+    const unsigned cpu = (here + i) % (words * 64);
+    const std::uint64_t bit = std::uint64_t{1} << (cpu % 64);
+    if ((args->cpus[cpu / 64] & bit) == 0) continue;
+    chosen[cpu / 64] |= bit;
+    --left;
+  }
+  must(args, Stage::SetAffinity, sys(SYS_sched_setaffinity, 0, words * 8, ptr(chosen)));
   end(args, Stage::SetAffinity);
 }
 

@@ -49,6 +49,8 @@ std::vector<Layer> layers_of(const std::vector<FlatRule>& rules) {
     std::size_t layer = 0;
     const FlatRule* before = nullptr;
     for (const FlatRule* rule : of_call) {
+      // What no rule decides ends there anyway.
+      if (rule->conditions.empty() && action_of(*rule) == kDefault) break;
       if (before != nullptr && action_of(*before) != action_of(*rule)) ++layer;
       before = rule;
       if (layers.size() <= layer) layers.resize(layer + 1);

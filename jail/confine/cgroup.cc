@@ -140,8 +140,8 @@ Expected<void> Cgroup::limit_v1(const CgroupLimits& limits) {
   }
   if (cpu_.dir.valid()) {
     const std::string quota = std::to_string(kPeriodUs * limits.cpu_millis / 1000);
-    int error = write_file_at(cpu_.dir.get(), "cpu.cfs_period_us", std::to_string(kPeriodUs));
-    if (error == 0) error = write_file_at(cpu_.dir.get(), "cpu.cfs_quota_us", quota);
+    // The period is 100 ms unless somebody says otherwise, which check_limits() sees.
+    const int error = write_file_at(cpu_.dir.get(), "cpu.cfs_quota_us", quota);
     if (error != 0) return std::unexpected(refused("limits.cpus", "cpu.cfs_quota_us", error));
     enforcement_.cpu = "cgroup v1 cpu.cfs_quota_us";
   }
@@ -233,7 +233,6 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
     TRY_VOID(group.limit_v1(limits));
   }
   TRY_VOID(group.limit_v2(limits));
-  group.watch_oom();
   return group;
 }
 
@@ -253,6 +252,7 @@ std::string Cgroup::check_limits() const {
       {memory_.dir.get(), "memory.limit_in_bytes", std::to_string(limits_.memory_bytes / page * page)},
       {pids_.dir.get(), "pids.max", std::to_string(limits_.pids + 1)},
       {cpu_.dir.get(), "cpu.cfs_quota_us", std::to_string(kPeriodUs * limits_.cpu_millis / 1000)},
+      {cpu_.dir.get(), "cpu.cfs_period_us", std::to_string(kPeriodUs)},
       {v2_memory_ ? v2_.dir.get() : -1, "memory.max", std::to_string(limits_.memory_bytes / page * page)},
       {v2_pids_ ? v2_.dir.get() : -1, "pids.max", std::to_string(limits_.pids + 1)},
   };

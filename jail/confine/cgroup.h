@@ -58,6 +58,9 @@ class Cgroup {
 
   std::uint64_t cpu_ns() const;
   void kill() const;
+  // From here on oom_event() tells. Called when the guest runs: until then set-up is what counts, and an
+  // out-of-memory before shows in evidence() all the same.
+  void watch_oom();
   // An eventfd that becomes readable on the first out-of-memory in the v1 leaf; -1 on v2, where the
   // kernel kills the whole group by itself (memory.oom.group).
   int oom_event() const { return oom_event_.get(); }
@@ -74,7 +77,6 @@ class Cgroup {
   Expected<void> make_leaf(Leaf& leaf, const std::string& root, const std::string& own);
   Expected<void> limit_v1(const CgroupLimits& limits);
   Expected<void> limit_v2(const CgroupLimits& limits);
-  void watch_oom();
 
   std::string name_;
   Leaf v2_, memory_, pids_, cpu_;  // v1 ones are empty on pure v2

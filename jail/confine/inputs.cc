@@ -1,6 +1,7 @@
 #include "jail/confine/inputs.h"
 
 #include <linux/sched.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,12 +53,16 @@ bool set_attributes(const Fd& tree, std::uint64_t attributes, int userns) {
 Fd id_mapping(const struct stat& st, std::uint32_t to) {
   uapi::clone_args args{};
   int pidfd = -1;
+  const pid_t owner = ::getpid();
   args.flags = CLONE_NEWUSER | uapi::kClonePidfd;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   const long child = ::syscall(SYS_clone3, &args, sizeof args);
   if (child < 0) return {};
   if (child == 0) {
+    // Else kill -9 of the owner would leave it behind, and with it its copy of the uid lease.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != owner) ::_exit(0);
     for (;;) ::pause();
   }
   const Fd process(pidfd);

@@ -11,11 +11,6 @@ namespace {
 
 using std::string_view;
 
-Error differs(std::string what) {
-  return Error{Stage::Attest, what, 0, "the jail is not what was asked for: " + what,
-               "this is a fault of jailrun or of the host; please report it with `jailrun doctor --json`"};
-}
-
 // The rest of the line that begins with "KEY:", without leading blanks.
 string_view line_of(string_view text, string_view key) {
   for (std::size_t at = 0; at < text.size();) {
@@ -58,22 +53,23 @@ Expected<void> check_status(int proc, const char* who, std::uint32_t uid, bool g
   return {};
 }
 
-std::uint64_t namespace_inode(int proc, const char* name) {
-  struct stat st{};
-  const std::string path = std::string("ns/") + name;
-  return ::fstatat(proc, path.c_str(), &st, 0) == 0 ? st.st_ino : 0;
+constexpr std::array<const char*, 7> kNamespaces = {"ns/user", "ns/pid", "ns/mnt", "ns/ipc", "ns/uts", "ns/cgroup", "ns/net"};
+
+Namespaces namespaces_of(int proc) {
+  Namespaces inodes{};
+  for (std::size_t i = 0; i < kNamespaces.size(); ++i) {
+    struct stat st{};
+    if (::fstatat(proc, kNamespaces[i], &st, 0) == 0) inodes[i] = st.st_ino;
+  }
+  return inodes;
 }
 
-Expected<void> check_namespaces(int guest, std::uint64_t network_inode) {
-  const Fd self(::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (const char* name : {"user", "pid", "mnt", "ipc", "uts", "cgroup", "net"}) {
-    const std::uint64_t theirs = namespace_inode(guest, name);
-    const bool network = string_view(name) == "net";
-    if (theirs == 0 || theirs == namespace_inode(self.get(), name) ||
-        (network && network_inode != 0 && theirs != network_inode)) {
-      return std::unexpected(differs(std::string("namespace ") + name));
-    }
+Expected<void> check_namespaces(int guest, const Posture& posture) {
+  const Namespaces theirs = namespaces_of(guest);
+  for (std::size_t i = 0; i < theirs.size(); ++i) {
+    if (theirs[i] == 0 || theirs[i] == posture.owner[i]) return std::unexpected(differs(kNamespaces[i]));
   }
+  if (posture.network_inode != 0 && theirs.back() != posture.network_inode) return std::unexpected(differs("ns/net"));
   return {};
 }
 
@@ -125,6 +121,16 @@ Expected<void> check_membership(int proc, const Cgroup& cgroup) {
 
 }  // namespace
 
+Error differs(std::string what) {
+  return Error{Stage::Attest, what, 0, "the jail is not what was asked for: " + what,
+               "this is a fault of jailrun or of the host; please report it with `jailrun doctor --json`"};
+}
+
+Namespaces own_namespaces() {
+  const Fd self(::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return namespaces_of(self.get());
+}
+
 Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup) {
   const std::vector<pid_t> members = cgroup.members();
   const auto guest = std::ranges::find_if(members, [&](pid_t pid) { return pid != posture.init; });
@@ -138,11 +144,10 @@ Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup) {
     TRY_VOID(check_status(proc.get(), is_guest ? "the guest" : "init", posture.host_uid, is_guest));
     TRY_VOID(check_membership(proc.get(), cgroup));
     if (!is_guest) continue;
-    TRY_VOID(check_namespaces(proc.get(), posture.network_inode));
+    TRY_VOID(check_namespaces(proc.get(), posture));
     TRY_VOID(check_mounts(proc.get(), posture.mounts));
     TRY_VOID(check_descriptors(proc.get()));
   }
-  if (const std::string limit = cgroup.check_limits(); !limit.empty()) return std::unexpected(differs(limit));
   return *guest;
 }
 

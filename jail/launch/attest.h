@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,14 +18,23 @@ struct ExpectedMount {
   std::string options;  // as mountinfo's sixth field begins: "ro,nosuid,nodev"
 };
 
+// Inodes of a process's namespaces: user, pid, mnt, ipc, uts, cgroup, net.
+using Namespaces = std::array<std::uint64_t, 7>;
+Namespaces own_namespaces();
+
 struct Posture {
   pid_t init;                   // as the owner sees it
   std::uint32_t host_uid;       // also the gid
+  Namespaces owner;             // the guest's must all differ
   std::uint64_t network_inode;  // the null network's; 0: any but the owner's own
   std::vector<ExpectedMount> mounts;  // exactly these
 };
 
-// The pid of the guest, or an Error of Stage::Attest that names what differs.
+// The pid of the guest, or an Error of Stage::Attest that names what differs. The limits themselves are
+// Cgroup::check_limits()'s, which need not wait for the guest.
 Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup);
+
+// The Error of an attestation that failed on `what`.
+Error differs(std::string what);
 
 }  // namespace jailrun

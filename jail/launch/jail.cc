@@ -237,26 +237,29 @@ Expected<void> Launch::release(Jail& jail) {
   if (request_.fail_at == Stage::MapIds) return std::unexpected(injected(Stage::MapIds));
   TRY_VOID(map_ids(jail.init_, jail.lease_.uid()));
   jail.mark(Stage::MapIds);
-  if (plan_.network == NetworkMode::Loopback) TRY_VOID(request_.bring_up_loopback(jail.pidfd_.get()));
+  if (plan_.network == NetworkMode::Loopback) TRY_VOID(request_.bring_up_loopback(jail.init_));
   const char byte = 'g';
   if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
   return {};
 }
 
-// One byte, or end of file: the child's only two words.
+// One byte, or end of file: the child's only two words. While it works, what does not depend on it is read.
 Expected<void> Launch::await_ready(Jail& jail) {
+  owner_namespaces_ = own_namespaces();
+  const std::string limit = jail.cgroup_.check_limits();
   char byte = 0;
   ssize_t n = 0;
   while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
   }
   if (n != 1) return std::unexpected(jail.child_error());
+  if (!limit.empty()) return std::unexpected(differs(limit));
   return {};
 }
 
 Expected<void> Launch::attest_jail(Jail& jail) {
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
   TRY_VOID(jail.take_tmpfs());
-  TRY(jail.guest_, attest(Posture{jail.init_, jail.lease_.uid(), network_inode_, expected_mounts()}, jail.cgroup_));
+  TRY(jail.guest_, attest({jail.init_, jail.lease_.uid(), owner_namespaces_, network_inode_, expected_mounts()}, jail.cgroup_));
   jail.mark(Stage::Attest);
   return {};
 }

@@ -28,9 +28,9 @@ struct LaunchRequest {
   // The caller's argv and environment block, wiped in the jail's init; may be null.
   char* wipe_begin = nullptr;
   char* wipe_end = nullptr;
-  // Sets lo up in a network namespace of the jail's own (NetworkMode::Loopback), called with the child's
-  // pidfd; null where this program cannot, then such a Plan is refused.
-  Expected<void> (*bring_up_loopback)(int pidfd) = nullptr;
+  // Sets lo up in a network namespace of the jail's own (NetworkMode::Loopback), called with init's pid;
+  // null where this program cannot, then such a Plan is refused.
+  Expected<void> (*bring_up_loopback)(pid_t init) = nullptr;
   // Fault tests: fail this stage once. None otherwise.
   Stage fail_at = Stage::None;
 };

@@ -55,6 +55,7 @@ class Launch {
   Jail::ReportPage report_;
   Fd image_, run_dir_, network_;
   std::uint64_t network_inode_ = 0;
+  Namespaces owner_namespaces_{};
   std::optional<UidLease> lease_;
   std::optional<Cgroup> cgroup_;
   std::optional<InNetwork> in_network_;
@@ -70,7 +71,7 @@ class Launch {
   std::vector<int> task_files_;
   child::InputArgs script_args_{};
   std::array<RlimitPlan, 12> rlimits_{};
-  cpu_set_t affinity_{};
+  cpu_set_t cpus_{};
   std::vector<std::string> candidates_;
   std::vector<const char*> candidate_pointers_;
   std::vector<char*> argv_, envp_;

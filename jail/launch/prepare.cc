@@ -22,28 +22,6 @@ std::uint32_t last_capability() {
   return last;
 }
 
-// As many of the caller's CPUs as the limit rounds up to, from one that the slot picks, so that jails side
-// by side spread.
-cpu_set_t choose_cpus(std::uint32_t cpu_millis, std::uint32_t slot) {
-  cpu_set_t allowed, chosen;
-  CPU_ZERO(&allowed);
-  CPU_ZERO(&chosen);
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) CPU_SET(0, &allowed);
-  const auto available = static_cast<std::uint32_t>(CPU_COUNT(&allowed));
-  std::uint32_t wanted = std::min((cpu_millis + 999) / 1000, available);
-  std::uint32_t skip = slot % available;
-  for (int cpu = 0; wanted > 0; cpu = (cpu + 1) % CPU_SETSIZE) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    if (skip > 0) {
-      --skip;
-      continue;
-    }
-    CPU_SET(cpu, &chosen);
-    --wanted;
-  }
-  return chosen;
-}
-
 }  // namespace
 
 void Launch::prepare_tmpfs() {
@@ -73,7 +51,8 @@ void Launch::prepare_limits() {
       rlimits_[i].value = std::min<std::uint64_t>(rlimits_[i].value, own.rlim_max);
     }
   }
-  affinity_ = choose_cpus(plan_.cpu_millis, lease_->slot());
+  CPU_ZERO(&cpus_);
+  if (::sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_SET(0, &cpus_);
 }
 
 void Launch::prepare_exec() {
@@ -128,8 +107,9 @@ void Launch::prepare_child() {
   child_.script = request_.script_name.empty() ? nullptr : &script_args_;
   child_.rlimits = rlimits_.data();
   child_.rlimit_count = plan_.rlimit_count;
-  child_.affinity = &affinity_;
-  child_.affinity_bytes = sizeof affinity_;
+  child_.cpus = reinterpret_cast<const std::uint64_t*>(&cpus_);
+  child_.cpu_words = sizeof cpus_ / sizeof(std::uint64_t);
+  child_.cpu_count = (plan_.cpu_millis + 999) / 1000;
   child_.last_capability = last_capability();
   child_.landlock = plan_.landlock;
   child_.filter = {static_cast<unsigned short>(plan_.filter_length), const_cast<sock_filter*>(plan_.filter.data())};

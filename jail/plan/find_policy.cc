@@ -48,7 +48,7 @@ Error unknown_policy(std::string_view name) {
                                      : "known policies: " + list + "; or give a path with a '/'";
   const std::string near = nearest(name, known);
   if (!near.empty()) remedy = "did you mean " + in_quotes(near) + "? " + remedy;
-  return {Stage::None, std::string(name), 0, "no policy '" + std::string(name) + "'", std::move(remedy)};
+  return {Stage::None, std::string(name), 0, "no policy " + in_quotes(name), std::move(remedy)};
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
   constexpr std::size_t kLongest = 64;  // beyond that nobody mistyped a name
   if (word.empty() || word.size() > kLongest) return "";
   const std::string* best = nullptr;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  const std::size_t least = word.size() < 4 ? 1 : 2;  // two letters swapped are two changes
+  std::size_t best_distance = std::max(least, word.size() / 3) + 1;
   for (const std::string& candidate : known) {
     const std::size_t d = distance(word, candidate);
     if (d < best_distance) {

@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kChunk = 65536;
 // poll(2) promises that this much can be written to a pipe without blocking (PIPE_BUF).
 constexpr std::size_t kSafeWrite = 4096;
+// A pipe says POLLERR, a socket only POLLHUP.
+constexpr short kReaderGone = POLLERR | POLLHUP;
 constexpr std::int64_t kMillisecond = 1'000'000, kForever = INT64_MAX, kKillGraceNs = 10'000'000'000;
 
 class Supervisor {
@@ -160,7 +162,7 @@ void Supervisor::handle() {
     end({});
   }
   if (ready(OutForward)) {
-    if ((entries_[OutForward].revents & POLLERR) != 0 && s_.out.captured.empty()) {
+    if ((entries_[OutForward].revents & kReaderGone) != 0 && s_.out.captured.empty()) {
       s_.out.forward = -1;
       end("stdout was closed by its reader");
     } else if (!s_.out.captured.empty()) {
@@ -168,7 +170,7 @@ void Supervisor::handle() {
     }
   }
   if (ready(ErrForward)) {
-    if ((entries_[ErrForward].revents & POLLERR) != 0 && s_.err.captured.empty()) {
+    if ((entries_[ErrForward].revents & kReaderGone) != 0 && s_.err.captured.empty()) {
       s_.err.forward = -1;
       end("stderr was closed by its reader");
     } else if (!s_.err.captured.empty()) {
@@ -188,6 +190,11 @@ bool Supervisor::flushed() const {
 }
 
 Expected<void> Supervisor::run() {
+  jail_.cgroup().watch_oom();
+  if (jail_.cgroup().evidence().oom_kills > 0) {  // it came before the watch
+    evidence_.oom_event = true;
+    end({});
+  }
   for (Fd* pipe : {&jail_.stdin_pipe(), &jail_.stdout_pipe(), &jail_.stderr_pipe()}) {
     if (pipe->valid()) ::fcntl(pipe->get(), F_SETFL, O_NONBLOCK);
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 
 #include "jail/plan/nearest.h"
 #include "jail/spec/statements.h"
@@ -42,12 +43,6 @@ std::string quoted(std::string_view text, int index) {
   }
 }
 
-std::string joined(const std::vector<std::string>& words, const char* between) {
-  std::string all;
-  for (const std::string& word : words) all += (all.empty() ? "" : between) + word;
-  return all;
-}
-
 const pb::FieldDescriptor* field_at(const pb::Descriptor* type, const std::vector<std::string>& path) {
   const pb::FieldDescriptor* field = nullptr;
   for (const std::string& name : path) {
@@ -57,6 +52,16 @@ const pb::FieldDescriptor* field_at(const pb::Descriptor* type, const std::vecto
     type = field->message_type();
   }
   return field;
+}
+
+// The last statement for a field of this name that begins before `offset`.
+std::optional<Statement> last_named(const std::vector<Statement>& all, const std::string& name,
+                                    std::size_t offset) {
+  std::optional<Statement> last;
+  for (const Statement& each : all) {
+    if (each.begin <= offset && each.path.back() == name) last = each;
+  }
+  return last;
 }
 
 std::string lower_first(std::string text) {
@@ -95,10 +100,9 @@ std::size_t first_bad_byte(std::string_view text) {
 
 Document::Document(std::string_view text, std::string file, pb::Message& message,
                    std::vector<Fault>& faults)
-    : text_(text), file_(std::move(file)), faults_(faults) {
+    : text_(text), file_(std::move(file)), rest_(text), faults_(faults) {
   constexpr int kReadings = 64;  // a text with more faults than that is not a policy
-  std::string rest = text_;
-  if (!check_bytes(rest)) return;
+  if (!check_bytes()) return;
   for (int reading = 0; reading < kReadings; ++reading) {
     Collector collector;
     tree_ = std::make_unique<Tree>();
@@ -108,100 +112,144 @@ Document::Document(std::string_view text, std::string file, pb::Message& message
     parser.AllowUnknownField(true);
     parser.SetRecursionLimit(16);
     message.Clear();
-    const bool whole = parser.ParseFromString(rest, &message);
+    const bool whole = parser.ParseFromString(rest_, &message);
     if (whole && collector.errors.empty()) {
       for (const Complaint& each : collector.warnings) {
-        const std::string name = quoted(each.message, 1);
-        const pb::Descriptor* type =
-            pb::DescriptorPool::generated_pool()->FindMessageTypeByName(quoted(each.message, 0));
-        const std::vector<std::string> known =
-            type == nullptr ? std::vector<std::string>{} : field_names(*type);
-        std::size_t offset = offset_of(rest, each.line, each.column);
-        const auto all = statements(rest);
-        const Statement* statement = statement_at(all, offset > 0 ? offset - 1 : 0);
-        for (const Statement& candidate : all) {
-          if (candidate.path.back() == name && candidate.begin <= offset) statement = &candidate;
-        }
-        if (statement != nullptr) offset = statement->begin;
-        const std::string path = statement == nullptr ? name : joined(statement->path, ".");
-        fault_at(offset, path, "unknown field " + in_quotes(path),
-                 did_you_mean(name, known, "known fields: " + joined(known, ", ")));
+        unknown_field(each.line, each.column, each.message);
       }
       return;
     }
     if (collector.errors.empty()) break;
     const Complaint& first = collector.errors.front();
-    const std::string before = rest;
-    refuse(rest, offset_of(rest, first.line, first.column), first.message, message.GetDescriptor());
-    if (rest == before) break;
+    const std::size_t offset = offset_of(rest_, first.line, first.column);
+    if (!refuse(offset, first.message, message.GetDescriptor())) break;
   }
   message.Clear();
   tree_ = nullptr;
 }
 
+// protobuf places this behind the field's name.
+void Document::unknown_field(int line, int column, const std::string& warning) {
+  const std::string name = quoted(warning, 1);
+  const pb::Descriptor* type =
+      pb::DescriptorPool::generated_pool()->FindMessageTypeByName(quoted(warning, 0));
+  std::vector<std::string> known;
+  if (type != nullptr) known = field_names(*type);
+  std::size_t offset = offset_of(rest_, line, column);
+  std::string path = name;
+  if (const auto statement = last_named(statements(rest_), name, offset)) {
+    offset = statement->begin;
+    path = joined(statement->path, ".");
+  }
+  fault_at(offset, path, "unknown field " + in_quotes(path),
+           did_you_mean(name, known, "known fields: " + joined(known, ", ")));
+}
+
 // What protobuf and the terminal could choke on: NUL, control characters, bytes that are not UTF-8.
-bool Document::check_bytes(std::string& text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const unsigned char c = static_cast<unsigned char>(text[i]);
+bool Document::check_bytes() {
+  for (std::size_t i = 0; i < text_.size(); ++i) {
+    const unsigned char c = static_cast<unsigned char>(text_[i]);
     if ((c < 0x20 && c != '\n' && c != '\t' && c != '\r') || c == 0x7f) {
       fault_at(i, "", "control character " + std::to_string(c), "a policy is plain UTF-8 text");
       return false;
     }
   }
-  const std::size_t bad = first_bad_byte(text);
-  if (bad == text.size()) return true;
+  const std::size_t bad = first_bad_byte(text_);
+  if (bad == text_.size()) return true;
   fault_at(bad, "", "not UTF-8", "a policy is plain UTF-8 text; save it as such");
   return false;
 }
 
-// One complaint of the parser becomes a fault, and its statement blanks.
-void Document::refuse(std::string& text, std::size_t offset, const std::string& complaint,
-                      const pb::Descriptor* type) {
-  const std::vector<Statement> all = statements(text);
+// A block that the end of the text finds open is closed before the first line that is indented no deeper
+// than the block itself. False if there is none.
+bool Document::close_block() {
+  const std::vector<Statement> all = statements(rest_);
+  const Statement* open = nullptr;
+  for (const Statement& each : all) {
+    if (!each.leaf && !each.complete) open = &each;
+  }
+  if (open == nullptr) return false;
+  const Place block = place_of(rest_, open->begin);
+  std::size_t at = rest_.size();
+  for (const Statement& each : all) {
+    const Place place = place_of(rest_, each.begin);
+    if (each.begin > open->begin && place.line > block.line && place.column <= block.column) {
+      at = each.begin;
+      break;
+    }
+  }
+  const std::string path = joined(open->path, ".");
+  fault_at(open->begin, path, path + ": '{' is never closed", "write a '}' where the block ends");
+  rest_.insert(at, "}");
+  for (std::size_t& earlier : inserted_) earlier += earlier >= at ? 1 : 0;
+  inserted_.push_back(at);
+  return true;
+}
+
+// One complaint of the parser becomes a fault, and its statement blanks. False: no way on.
+bool Document::refuse(std::size_t offset, std::string complaint, const pb::Descriptor* type) {
+  if (rest_.find_first_not_of(" \t\r\n", offset) == std::string::npos && close_block()) return true;
+  const std::vector<Statement> all = statements(rest_);
   const Statement* statement = statement_at(all, offset);
-  std::size_t begin = offset, end = std::min(offset + 1, text.size());
-  std::string path;
-  std::string remedy = "a field is written NAME: VALUE or NAME { … }";
+  const std::string named = quoted(complaint, 0);
+  // protobuf notices a wrong name of an enum value only at the token behind it.
+  const bool enumeration = complaint.starts_with("Unknown enumeration value");
+  const std::optional<Statement> written =
+      enumeration ? last_named(all, quoted(complaint, 1), offset) : std::nullopt;
+  if (written) {
+    statement = &*written;
+    offset = written->begin;
+    complaint = "no value " + in_quotes(named);
+  }
+  std::size_t begin = offset, end = std::min(offset + 1, rest_.size());
+  std::string path, remedy = "a field is written NAME: VALUE or NAME { … }";
   if (statement != nullptr && (statement->leaf || offset < statement->end)) {
     path = joined(statement->path, ".");
-    const bool whole = statement->leaf || statement->begin == offset || !statement->complete;
-    if (whole) {
+    if (statement->leaf || statement->begin == offset) {
       begin = statement->begin;
-      end = std::max(statement->end, std::min(offset + 1, text.size()));
+      end = std::max(statement->end, end);
       taken_out_.insert(statement->path.back());
-    }
-    const pb::FieldDescriptor* field = field_at(type, statement->path);
-    if (!statement->complete && !statement->leaf) {
-      remedy = "close '" + path + " {' with '}'";
-    } else if (field != nullptr && whole) {
-      remedy = path + " takes " + how_to_write(*field);
-      if (field->enum_type() != nullptr) {
-        remedy = did_you_mean(quoted(complaint, 0), value_names(*field->enum_type()), remedy);
+      const pb::FieldDescriptor* field = field_at(type, statement->path);
+      if (field != nullptr) {
+        remedy = path + " takes " + how_to_write(*field);
+        const pb::EnumDescriptor* values = field->enum_type();
+        if (values != nullptr) remedy = did_you_mean(named, value_names(*values), remedy);
       }
     }
   }
   fault_at(offset, path, (path.empty() ? "" : path + ": ") + lower_first(complaint), remedy);
+  bool changed = false;
   for (std::size_t i = begin; i < end; ++i) {
-    if (text[i] != '\n') text[i] = ' ';
+    if (rest_[i] == '\n' || rest_[i] == ' ') continue;
+    rest_[i] = ' ';
+    changed = true;
   }
+  return changed;
 }
 
 void Document::fault_at(std::size_t offset, std::string path, std::string message,
                         std::string remedy) const {
-  const Place place = place_of(text_, offset);
+  const auto before = std::count_if(inserted_.begin(), inserted_.end(),
+                                    [&](std::size_t at) { return at < offset; });
+  const Place place = place_of(text_, offset - static_cast<std::size_t>(before));
   faults_.push_back({file_, place.line, place.column, std::move(path), std::move(message),
                      std::move(remedy)});
 }
 
-void Document::fault(const Tree* tree, const pb::Descriptor* type, const std::string& name, int index,
-                     std::string path, std::string message, std::string remedy) const {
-  std::size_t offset = 0;
+std::size_t Document::offset(const Tree* tree, const pb::Descriptor* type, const std::string& name,
+                             int index, std::size_t otherwise) const {
   const pb::FieldDescriptor* field = tree == nullptr ? nullptr : type->FindFieldByName(name);
-  if (field != nullptr) {
-    const pb::TextFormat::ParseLocation place = tree->GetLocation(field, index);
-    if (place.line >= 0) offset = offset_of(text_, place.line, place.column);
-  }
-  fault_at(offset, std::move(path), std::move(message), std::move(remedy));
+  if (field == nullptr) return otherwise;
+  pb::TextFormat::ParseLocation place = tree->GetLocation(field, index);
+  // Of a list in one statement, [a, b], only the first has a place.
+  for (; index > 0 && place.line < 0; --index) place = tree->GetLocation(field, index - 1);
+  return place.line < 0 ? otherwise : offset_of(rest_, place.line, place.column);
+}
+
+std::string joined(const std::vector<std::string>& words, const char* between) {
+  std::string all;
+  for (const std::string& word : words) all += (all.empty() ? "" : between) + word;
+  return all;
 }
 
 std::string how_to_write(const pb::FieldDescriptor& field) {
@@ -215,6 +263,8 @@ std::string how_to_write(const pb::FieldDescriptor& field) {
     default: return "a whole number, without quotes, not negative";
   }
 }
+
+std::string subscript(int index) { return std::to_string(index).insert(0, 1, '[').append("]"); }
 
 std::vector<std::string> field_names(const pb::Descriptor& type) {
   std::vector<std::string> names;

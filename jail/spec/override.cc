@@ -5,6 +5,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <charconv>
+#include <memory>
 
 #include "jail/plan/nearest.h"
 #include "jail/spec/document.h"
@@ -63,15 +64,20 @@ std::optional<Fault> set_message(const Setter& set, const pb::FieldDescriptor& f
   if (text.size() >= 2 && text.front() == '{' && text.back() == '}') {
     text = text.substr(1, text.size() - 2);
   }
-  pb::Message* target = field.is_repeated() ? reflection.AddMessage(&in, &field)
-                                            : reflection.MutableMessage(&in, &field);
+  const std::unique_ptr<pb::Message> value(
+      reflection.GetMessageFactory()->GetPrototype(field.message_type())->New());
   Silent errors;
   pb::TextFormat::Parser parser;
   parser.RecordErrorsTo(&errors);
   parser.SetRecursionLimit(16);
-  if (parser.MergeFromString(text, target)) return std::nullopt;
-  return set.fault(set.path + ": " + errors.first,
-                   "write it as in a policy: --set '" + set.path + "={ FIELD: VALUE … }'");
+  if (!parser.ParseFromString(text, value.get())) {
+    return set.fault(set.path + ": " + errors.first,
+                     set.path + " has the fields " + joined(field_names(*field.message_type()), ", "));
+  }
+  pb::Message* target = field.is_repeated() ? reflection.AddMessage(&in, &field)
+                                            : reflection.MutableMessage(&in, &field);
+  target->MergeFrom(*value);
+  return std::nullopt;
 }
 
 std::optional<Fault> set_field(const Setter& set, const pb::FieldDescriptor& field, pb::Message& in) {
@@ -127,10 +133,9 @@ std::expected<Applied, Fault> apply_override(const std::string& option, pb::Mess
     if (field == nullptr) {
       const std::string known_prefix = set.path.substr(0, set.path.size() - rest.size());
       std::vector<std::string> known = field_names(*in->GetDescriptor());
-      std::string list;
-      for (std::string& each : known) list += (list.empty() ? "" : ", ") + (each = known_prefix + each);
+      for (std::string& each : known) each = known_prefix + each;
       return std::unexpected(set.fault("no field " + in_quotes(set.path),
-                                       did_you_mean(known_prefix + name, known, "known: " + list)));
+                                       did_you_mean(known_prefix + name, known, "known: " + joined(known, ", "))));
     }
     if (dot == std::string::npos) {
       if (field->is_map()) {
@@ -140,7 +145,7 @@ std::expected<Applied, Fault> apply_override(const std::string& option, pb::Mess
       if (auto fault = set_field(set, *field, *in)) return std::unexpected(*fault);
       if (!field->is_repeated()) return Applied{set.path};
       const int last = in->GetReflection()->FieldSize(*in, field) - 1;
-      return Applied{set.path + "[" + std::to_string(last) + "]"};
+      return Applied{set.path + subscript(last)};
     }
     rest = rest.substr(dot + 1);
     if (field->is_map()) {

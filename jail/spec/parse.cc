@@ -115,7 +115,7 @@ void read_groups(Reader& reader, const Scope& scope, const policy::Syscalls& in,
     const Reader::Options none;
     const Document document(text->second.text, text->second.file, group, faults);
     Reader own(faults, none);
-    const Scope all{document, document.tree(), group.GetDescriptor(), ""};
+    const Scope all{document, document.tree(), group.GetDescriptor(), "", 0};
     spec.groups.push_back(own.group(all, group, name));
   }
   if (in.groups().empty() && !scope.document.taken_out("groups")) {
@@ -263,7 +263,7 @@ std::expected<Spec, std::vector<Fault>> parse(std::string_view text, const std::
   // A text that could not be read as a whole has no fields to judge: only what the parser said.
   if (document.tree() == nullptr && !faults.empty()) return std::unexpected(std::move(faults));
   Reader reader(faults, options);
-  const Scope scope{document, document.tree(), message.GetDescriptor(), ""};
+  const Scope scope{document, document.tree(), message.GetDescriptor(), "", 0};
   Spec spec = read_policy(reader, scope, message, groups, faults);
   if (faults.empty()) return spec;
   sort_by_place(faults);

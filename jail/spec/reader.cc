@@ -13,13 +13,14 @@ namespace pb = google::protobuf;
 Scope Scope::inside(const std::string& field, int index) const {
   const pb::FieldDescriptor* descriptor = type->FindFieldByName(field);
   const Document::Tree* nested = tree == nullptr ? nullptr : tree->GetTreeForNested(descriptor, index);
-  const std::string number = index < 0 ? "" : "[" + std::to_string(index) + "]";
-  return {document, nested, descriptor->message_type(), prefix + field + number + "."};
+  const std::string number = index < 0 ? "" : subscript(index);
+  return {document, nested, descriptor->message_type(), prefix + field + number + ".",
+          document.offset(tree, type, field, index, place)};
 }
 
 void Reader::fault(const Scope& scope, const std::string& field, const std::string& message,
                    std::string remedy, int index) {
-  const std::string number = index < 0 ? "" : "[" + std::to_string(index) + "]";
+  const std::string number = index < 0 ? "" : subscript(index);
   fault_of_entry(scope, field, index, scope.prefix + field + number, message, std::move(remedy));
 }
 
@@ -32,8 +33,8 @@ void Reader::fault_of_entry(const Scope& scope, const std::string& field, int in
       return;
     }
   }
-  scope.document.fault(scope.tree, scope.type, field, index, path, path + ": " + message,
-                       std::move(remedy));
+  scope.document.fault_at(scope.document.offset(scope.tree, scope.type, field, index, scope.place),
+                          path, path + ": " + message, std::move(remedy));
 }
 
 void Reader::require(const Scope& scope, const std::string& field, const std::string& value,

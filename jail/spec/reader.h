@@ -20,7 +20,8 @@ struct Scope {
   const Document& document;
   const Document::Tree* tree;  // null: written by an override, or not at all
   const google::protobuf::Descriptor* type;
-  std::string prefix;  // "limits."
+  std::string prefix;     // "limits."
+  std::size_t place = 0;  // where the message itself is written
 
   Scope inside(const std::string& field, int index = -1) const;
 };

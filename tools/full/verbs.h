@@ -1,5 +1,6 @@
-// The verbs of `jailrun` that live in jailrun-full: all but run and exec, which the thin binary does.
-// Each adds one CLI11 subcommand to `app`; when chosen, its callback leaves the exit status in `status`.
+// The verbs of `jailrun` that live in jailrun-full: all but run and exec, which the thin binary
+// does. Each adds one CLI11 subcommand to `app`; when chosen, its callback leaves the exit status
+// in `status`.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,7 +13,8 @@ void add_doctor(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
 void add_rootfs(CLI::App& app, int& status);
 
-// Hidden: `jailrun-full plan POLICY [--set P=V]…` writes the compiled Plan to stdout, for the thin binary.
+// Hidden: `jailrun-full plan POLICY [--set P=V]…` writes the compiled Plan to stdout, for the thin
+// binary.
 void add_plan(CLI::App& app, int& status);
 
 }  // namespace jailrun::full

@@ -1,0 +1,96 @@
+// A jail does not outlive its owner, whenever and however that dies.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+#include "jail/confine/ids.h"
+#include "tests/confinement/jailed.h"
+#include "tests/support/census.h"
+
+namespace jailrun::test {
+namespace {
+
+// True if nobody holds the byte-range lock of `uid` in the lock file of leases.
+bool lease_is_free(std::uint32_t uid) {
+  const Fd file(::open("/run/jailrun/uids", O_RDWR | O_CLOEXEC));
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = uid - kUidBase;
+  lock.l_len = 1;
+  return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+}
+
+std::uint32_t uid_of(pid_t pid) { return static_cast<std::uint32_t>(std::stoul(status_field(pid, "Uid"))); }
+
+TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
+  const auto before = take_census();
+  {
+    const auto jail = waiting_jail({"wait-with-children"});
+    ASSERT_NE(jail, nullptr);
+    std::vector<Fd> processes;
+    processes.push_back(open_pidfd(jail->init()));
+    processes.push_back(open_pidfd(jail->guest()));
+    for (const pid_t child : children(jail->guest())) processes.push_back(open_pidfd(child));
+    ASSERT_EQ(processes.size(), 5u);
+    const std::uint32_t uid = uid_of(jail->guest());
+    EXPECT_FALSE(lease_is_free(uid)) << "the twin: a live jail holds its uid";
+    jail->send(SIGKILL);
+    for (const Fd& process : processes) EXPECT_TRUE(ends_within(process, 1000)) << "it lives on without its owner";
+    EXPECT_EQ(jail->finish().status, 128 + SIGKILL);
+    EXPECT_TRUE(lease_is_free(uid));
+  }
+  // The next jail takes the same uid and with it the dead one's cgroup.
+  EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  EXPECT_EQ(left_for_good(before), "");
+}
+
+// From the first microseconds to a running guest: whatever was done by then ends with the owner.
+TEST(Owner, KilledAtAnyMomentLeavesNothing) {
+  ASSERT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  const Scratch scratch;
+  const std::string secret = scratch.file("private.csv", "1,2\n", 0600);  // needs the id-mapping helper process
+  const auto before = take_census();
+  for (int step = 0; step < 120; ++step) {
+    Live jail({jailrun_program(), "exec", "--file", secret, "--", "/bin/sleep", "30"});
+    const timespec moment{0, step * 100'000L};
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr);
+    jail.send(SIGKILL);
+  }
+  // The lowest uids are leased again by these, each sweeping what carries its number.
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  EXPECT_EQ(left_for_good(before), "");
+}
+
+TEST(Owner, TerminatedOrInterruptedEndsTheJailAndSaysSo) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    const auto before = take_census();
+    const auto jail = waiting_jail({"wait-with-children"});
+    ASSERT_NE(jail, nullptr);
+    const Fd guest = open_pidfd(jail->guest());
+    jail->send(signal);
+    EXPECT_TRUE(ends_within(guest, 2000));
+    const Outcome outcome = jail->finish();
+    EXPECT_EQ(outcome.status, 130);
+    EXPECT_THAT(outcome.err, testing::HasSubstr("cancelled"));
+    EXPECT_EQ(left_for_good(before), "");
+  }
+}
+
+// A process that has left its parent, session and signals behind is still the jail's.
+TEST(Owner, NothingStaysOnceTheGuestsFirstProcessHasEnded) {
+  const auto before = take_census();
+  const Outcome twin = probe_unjailed({"sees-others"});
+  EXPECT_EQ(twin.status, 0);
+  EXPECT_EQ(probe_jailed({"daemonize"}).status, 0);
+  EXPECT_EQ(left_for_good(before), "");
+}
+
+}  // namespace
+}  // namespace jailrun::test

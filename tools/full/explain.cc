@@ -1,0 +1,103 @@
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "jail/spec/environment.h"
+#include "jail/spec/explain.h"
+#include "jail/sys/error.h"
+#include "tools/full/policy_args.h"
+#include "tools/full/verbs.h"
+
+namespace jailrun::full {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ExplainArgs {
+  PolicyArgs policy;
+  bool json = false, calls = false;
+};
+
+Json rules_json(const std::vector<Rule>& rules) {
+  Json all = Json::array();
+  for (const Rule& rule : rules) {
+    Json calls = Json::array();
+    for (const Syscall& call : rule.calls)
+      calls.push_back(call_in_words(call.name, rule.conditions));
+    all.push_back({{"action", action_in_words(rule.action, rule.errno_value)},
+                   {"calls", calls},
+                   {"why", rule.why}});
+  }
+  return all;
+}
+
+Json to_json(const Spec& spec) {
+  Json danger = Json::array();
+  for (const SpecDanger& each : spec.dangers) {
+    danger.push_back({{"weakening", danger_in_words(each)}, {"why", each.why}});
+  }
+  Json groups = Json::array();
+  for (const RuleGroup& group : spec.groups) {
+    groups.push_back({{"name", group.name},
+                      {"description", group.description},
+                      {"rules", rules_json(group.rules)}});
+  }
+  const CallCounts counts = count_calls(spec);
+  const SpecLimits& limits = spec.limits;
+  return {{"danger", danger},
+          {"name", spec.name},
+          {"description", spec.description},
+          {"image", spec.image},
+          {"limits",
+           {{"memory_bytes", limits.memory_bytes.get()},
+            {"pids", limits.pids.get()},
+            {"cpus", limits.cpus.get()},
+            {"wall_ns", limits.wall_ns.get()},
+            {"cpu_ns", limits.cpu_ns.get()},
+            {"output_bytes", limits.output_bytes.get()},
+            {"open_files", limits.open_files.get()},
+            {"file_size_bytes", limits.file_size_bytes.get()},
+            {"collect_files", limits.collect_files.get()},
+            {"collect_bytes", limits.collect_bytes.get()}}},
+          {"writable",
+           {{"/work", {{"bytes", spec.files.work_bytes.get()}}},
+            {"/tmp", {{"bytes", spec.files.tmp_bytes.get()}}},
+            {"/dev/shm", {{"bytes", spec.files.shm_bytes.get()}}}}},
+          {"writable_inodes", spec.files.inodes.get()},
+          {"writable_exec", spec.files.exec},
+          {"network", spec.network == SpecNetwork::None ? "none" : "loopback"},
+          {"environment", expanded_environment(spec)},
+          {"syscalls",
+           {{"allowed", counts.allowed},
+            {"refused", counts.refused},
+            {"killed", counts.killed},
+            {"default", "ENOSYS"},
+            {"groups", groups},
+            {"rules", rules_json(spec.rules)}}},
+          {"overridable", spec.overridable}};
+}
+
+int explain_policy(const ExplainArgs& args) {
+  constexpr int kOurFailure = 125;
+  const auto spec = load_spec(args.policy);
+  if (!spec) return kOurFailure;
+  const std::string text = args.json ? to_json(*spec).dump(2) + "\n" : explain(*spec, {args.calls});
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (written && std::fflush(stdout) == 0) return 0;
+  std::perror("jailrun: cannot write to stdout");
+  return kOurFailure;
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, int& status) {
+  const auto args = std::make_shared<ExplainArgs>();
+  CLI::App* command =
+      app.add_subcommand("explain", "say in words what a policy allows, dangers first");
+  add_policy_args(*command, args->policy);
+  command->add_flag("--calls", args->calls, "name each system call");
+  command->add_flag("--json", args->json, "as JSON");
+  command->callback([args, &status] { status = explain_policy(*args); });
+}
+
+}  // namespace jailrun::full
