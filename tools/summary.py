@@ -32,6 +32,8 @@ def read_results(path):
             known = "[  SKIPPED ]" in text or "Skipped" in text
             reason = skip_reason(text) if known else (skipped.get("message") if skipped is not None else "")
             yield name, "skipped", reason or "not run"
+        elif case.get("status") == "disabled":
+            yield name, "skipped", "disabled"
         elif case.get("status") == "fail":
             yield name, "failed", text
         else:

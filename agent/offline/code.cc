@@ -7,35 +7,6 @@
 namespace jailrun::agent::offline {
 namespace {
 
-std::string slug(const std::string& title) {
-  std::string out;
-  for (char c : lower(title)) {
-    bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    if (plain)
-      out += c;
-    else if (!out.empty() && out.back() != '_')
-      out += '_';
-    if (out.size() >= 60) break;
-  }
-  while (!out.empty() && out.back() == '_') out.pop_back();
-  return out.empty() ? "plot" : out;
-}
-
-const char* unit_name(char unit) {
-  switch (unit) {
-    case 'D':
-      return "day";
-    case 'W':
-      return "week";
-    case 'Q':
-      return "quarter";
-    case 'Y':
-      return "year";
-    default:
-      return "month";
-  }
-}
-
 class Writer {
  public:
   Writer(const Query& query, const DataTable& table) : query_(query), table_(table) {}

@@ -55,6 +55,9 @@ std::string write_code(const Query& query, const DataTable& table);
 // "mean of tip by day where sex is Female"
 std::string title_of(const Query& query, const DataTable& table);
 
+const char* unit_name(char unit);            // 'M' is "month"
+std::string slug(const std::string& title);  // a file name: "mean_of_tip_by_day"
+
 // Questions that would be understood, made of the table's own columns.
 std::vector<std::string> examples(const DataTable& table);
 

@@ -88,18 +88,42 @@ std::string say(const DataColumn& column) {
 
 }  // namespace
 
+std::string slug(const std::string& title) {
+  std::string out;
+  for (char c : lower(title)) {
+    bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (plain)
+      out += c;
+    else if (!out.empty() && out.back() != '_')
+      out += '_';
+    if (out.size() >= 60) break;
+  }
+  while (!out.empty() && out.back() == '_') out.pop_back();
+  return out.empty() ? "plot" : out;
+}
+
+const char* unit_name(char unit) {
+  switch (unit) {
+    case 'D':
+      return "day";
+    case 'W':
+      return "week";
+    case 'Q':
+      return "quarter";
+    case 'Y':
+      return "year";
+    default:
+      return "month";
+  }
+}
+
 std::string title_of(const Query& query, const DataTable& table) {
   std::string out = subject(query, table);
   if (query.task == Task::Scatter)
     out += " over " + listed(query.groups, table);
   else if (!query.groups.empty())
     out += " by " + listed(query.groups, table);
-  if (query.task == Task::Trend) {
-    static constexpr std::pair<char, const char*> kUnits[] = {
-        {'D', "day"}, {'W', "week"}, {'M', "month"}, {'Q', "quarter"}, {'Y', "year"}};
-    for (auto [unit, name] : kUnits)
-      if (unit == query.unit) out += std::string(" by ") + name;
-  }
+  if (query.task == Task::Trend) out += std::string(" by ") + unit_name(query.unit);
   for (std::size_t i = 0; i < query.conditions.size(); ++i)
     out += (i == 0 ? " where " : " and ") + in_words(query.conditions[i], table);
   return printable(out);

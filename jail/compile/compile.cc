@@ -35,10 +35,11 @@ void copy_limits(const Spec& spec, Plan& plan) {
   }
 }
 
-// What no cgroup counts. Never RLIMIT_AS: it breaks allocators; never RLIMIT_NPROC: the cgroup counts, and
-// by jail. Where the hard limit of this process is lower the runtime keeps that one.
+// What no cgroup counts. Never RLIMIT_AS: it breaks allocators; never RLIMIT_NPROC: the cgroup
+// counts, and by jail. Where the hard limit of this process is lower the runtime keeps that one.
 void set_rlimits(const Spec& spec, Plan& plan) {
-  constexpr std::uint64_t kStackBytes = 8 * kMiB;  // what threads get by default; deep recursion ends there
+  constexpr std::uint64_t kStackBytes =
+      8 * kMiB;  // what threads get by default; deep recursion ends there
   constexpr std::uint64_t kPendingSignals = 1024;  // also POSIX timers: each takes one
   const RlimitPlan all[] = {
       {RLIMIT_NOFILE, spec.limits.open_files.get()},
@@ -58,9 +59,10 @@ void set_rlimits(const Spec& spec, Plan& plan) {
 Expected<void> set_environment(const Spec& spec, Plan& plan) {
   for (const std::string& variable : expanded_environment(spec)) {
     if (plan.env_bytes + variable.size() + 1 > plan.env.size()) {
-      return std::unexpected(Error{Stage::None, "environment", 0,
-                                   "the environment of policy " + spec.name + " is longer than 8 KiB",
-                                   "shorten or drop variables"});
+      return std::unexpected(
+          Error{Stage::None, "environment", 0,
+                "the environment of policy " + spec.name + " is longer than 8 KiB",
+                "shorten or drop variables"});
     }
     std::memcpy(plan.env.data() + plan.env_bytes, variable.c_str(), variable.size() + 1);
     plan.env_bytes += static_cast<std::uint32_t>(variable.size() + 1);
@@ -73,7 +75,8 @@ Expected<void> set_environment(const Spec& spec, Plan& plan) {
 
 Expected<std::unique_ptr<Plan>> compile(const Spec& spec) {
   auto plan = std::make_unique<Plan>();
-  std::memset(static_cast<void*>(plan.get()), 0, sizeof *plan);  // padding too: equal Specs, equal bytes
+  std::memset(static_cast<void*>(plan.get()), 0,
+              sizeof *plan);  // padding too: equal Specs, equal bytes
   plan->magic = Plan::kMagic;
   plan->version = Plan::kVersion;
   plan->size = sizeof(Plan);
@@ -87,11 +90,11 @@ Expected<std::unique_ptr<Plan>> compile(const Spec& spec) {
   TRY_VOID(set_environment(spec, *plan));
   TRY(const std::vector<sock_filter> filter, compile_filter(spec));
   if (filter.size() > plan->filter.size()) {
-    return std::unexpected(Error{Stage::None, "syscalls", 0,
-                                 "the filter of policy " + spec.name + " has " +
-                                     std::to_string(filter.size()) + " instructions, " +
-                                     std::to_string(plan->filter.size()) + " fit",
-                                 "name fewer groups of system calls, or rules with fewer arguments"});
+    return std::unexpected(
+        Error{Stage::None, "syscalls", 0,
+              "the filter of policy " + spec.name + " has " + std::to_string(filter.size()) +
+                  " instructions, " + std::to_string(plan->filter.size()) + " fit",
+              "name fewer groups of system calls, or rules with fewer arguments"});
   }
   plan->filter_length = static_cast<std::uint32_t>(filter.size());
   std::copy(filter.begin(), filter.end(), plan->filter.begin());

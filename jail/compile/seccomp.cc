@@ -1,9 +1,10 @@
 // The filter. libseccomp compiles; what it cannot say is said by layers.
 //
-// libseccomp gives a call one action for each set of arguments, all else the filter's default, so neither
-// "ioctl, but not TIOCSTI" nor "socket(AF_UNIX), else EAFNOSUPPORT" fits in one of its filters. Here each
-// layer is a filter of its own whose default is to go on to the next layer; behind the last one stands
-// ENOSYS. A call that has one kind of rule is decided in the first layer: the second is a handful of calls.
+// libseccomp gives a call one action for each set of arguments, all else the filter's default, so
+// neither "ioctl, but not TIOCSTI" nor "socket(AF_UNIX), else EAFNOSUPPORT" fits in one of its
+// filters. Here each layer is a filter of its own whose default is to go on to the next layer;
+// behind the last one stands ENOSYS. A call that has one kind of rule is decided in the first
+// layer: the second is a handful of calls.
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -67,10 +68,18 @@ scmp_arg_cmp comparison(const Condition& condition) {
   compare.arg = condition.index.get();
   compare.datum_a = condition.value;
   switch (condition.compare) {
-    case Compare::Equal: compare.op = SCMP_CMP_EQ; break;
-    case Compare::NotEqual: compare.op = SCMP_CMP_NE; break;
-    case Compare::Less: compare.op = SCMP_CMP_LT; break;
-    case Compare::Greater: compare.op = SCMP_CMP_GT; break;
+    case Compare::Equal:
+      compare.op = SCMP_CMP_EQ;
+      break;
+    case Compare::NotEqual:
+      compare.op = SCMP_CMP_NE;
+      break;
+    case Compare::Less:
+      compare.op = SCMP_CMP_LT;
+      break;
+    case Compare::Greater:
+      compare.op = SCMP_CMP_GT;
+      break;
     case Compare::MaskedEqual:
       compare.op = SCMP_CMP_MASKED_EQ;
       compare.datum_a = condition.mask;
@@ -87,10 +96,11 @@ Error refused(const std::string& object, int error) {
 Expected<void> add_rules(scmp_filter_ctx filter, const Layer& layer) {
   for (const FlatRule* rule : layer) {
     // A rule for the whole call says what its narrower ones of the same layer say.
-    const bool covered = !rule->conditions.empty() &&
-                         std::any_of(layer.begin(), layer.end(), [&](const FlatRule* other) {
-                           return other->call.number == rule->call.number && other->conditions.empty();
-                         });
+    const bool covered =
+        !rule->conditions.empty() &&
+        std::any_of(layer.begin(), layer.end(), [&](const FlatRule* other) {
+          return other->call.number == rule->call.number && other->conditions.empty();
+        });
     if (covered) continue;
     std::vector<scmp_arg_cmp> compares;
     for (const Condition& condition : rule->conditions) compares.push_back(comparison(condition));
@@ -104,7 +114,8 @@ Expected<void> add_rules(scmp_filter_ctx filter, const Layer& layer) {
 
 Expected<std::vector<sock_filter>> exported(scmp_filter_ctx filter) {
   const auto failed = [](const char* what) {
-    return std::unexpected(sys_error(Stage::None, "filter", what, "check memory and open descriptors"));
+    return std::unexpected(
+        sys_error(Stage::None, "filter", what, "check memory and open descriptors"));
   };
   const Fd file(memfd_create("filter", MFD_CLOEXEC));
   if (!file.valid()) return failed("cannot create a memory file for the filter");
@@ -123,13 +134,15 @@ Expected<std::vector<sock_filter>> exported(scmp_filter_ctx filter) {
 
 Expected<std::vector<sock_filter>> compile_layer(const Layer& layer) {
   // Foreign architectures die (the attribute's default is only the thread), x32 numbers too.
-  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(kNext), seccomp_release);
+  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(kNext),
+                                                                seccomp_release);
   if (filter == nullptr) return std::unexpected(refused("the filter", -ENOMEM));
   int error = 0;
   if (seccomp_arch_native() != SCMP_ARCH_X86_64) error = -EOPNOTSUPP;
-  if (error == 0) error = seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  // A binary tree over the numbers: a call is found in 9 comparisons instead of up to 300, and the kernel
-  // walks the filter once for each number when it is loaded.
+  if (error == 0)
+    error = seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  // A binary tree over the numbers: a call is found in 9 comparisons instead of up to 300, and the
+  // kernel walks the filter once for each number when it is loaded.
   if (error == 0) error = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   if (error != 0) return std::unexpected(refused("the filter", error));
   TRY_VOID(add_rules(filter.get(), layer));
@@ -148,8 +161,9 @@ Expected<std::vector<sock_filter>> compile_filter(const Spec& spec) {
     for (const sock_filter& instruction : program) {
       const bool go_on = instruction.code == (BPF_RET | BPF_K) && instruction.k == kNext;
       const std::size_t skip = next - whole.size() - 1;
-      whole.push_back(go_on ? sock_filter BPF_STMT(BPF_JMP | BPF_JA, static_cast<std::uint32_t>(skip))
-                            : instruction);
+      whole.push_back(go_on
+                          ? sock_filter BPF_STMT(BPF_JMP | BPF_JA, static_cast<std::uint32_t>(skip))
+                          : instruction);
     }
   }
   whole.push_back(BPF_STMT(BPF_RET | BPF_K, kDefault));

@@ -119,6 +119,12 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
                                      "run as root or have the group delegated; see `jailrun doctor`"));
   }
   leaf.dir = Fd(::openat(leaf.parent.get(), name_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!leaf.dir.valid()) {
+    Error failed = sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
+                             "raise the limit of open files");
+    ::unlinkat(leaf.parent.get(), name_.c_str(), AT_REMOVEDIR);
+    return std::unexpected(std::move(failed));
+  }
   membership_.push_back((own == "/" ? "" : own) + "/" + name_);
   return {};
 }

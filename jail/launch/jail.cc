@@ -201,6 +201,9 @@ Expected<void> Launch::clone(Jail& jail) {
   // The child is born in the image's directory: that is how it finds it without a path, in its own mount
   // namespace, in which a descriptor of ours would be foreign.
   const Fd home(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!home.valid() && (errno == EMFILE || errno == ENFILE)) {
+    return std::unexpected(sys_error(Stage::Clone, ".", "cannot open the current directory", "raise the limit of open files"));
+  }
   int pidfd = -1;
   uapi::clone_args args{};
   args.flags = uapi::kCloneNewuser | uapi::kCloneNewpid | uapi::kCloneNewns | uapi::kCloneNewipc |

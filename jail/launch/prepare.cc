@@ -167,6 +167,7 @@ Error Launch::exec_error(int errno_value) const {
   if (errno_value == ENOENT) {
     message = command + " is not in the jail";
     remedy = std::string("the guest sees the image '") + plan_.image + "', not this host's files; give files with --file";
+    if (!request_.script_name.empty()) remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
   } else if (errno_value == EACCES) {
     message = command + " is not executable in the jail";
     remedy = "files in /work, /tmp and /data cannot be executed unless the policy says files.exec";

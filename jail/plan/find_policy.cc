@@ -35,7 +35,8 @@ PolicySource source_at(std::string path, std::string text) {
   std::vector<std::string> dirs = {directory_of(path) + "/seccomp"};
   for (const std::string& directory : policy_dirs()) {
     std::string groups = directory + "/seccomp";
-    if (std::find(dirs.begin(), dirs.end(), groups) == dirs.end()) dirs.push_back(std::move(groups));
+    if (std::find(dirs.begin(), dirs.end(), groups) == dirs.end())
+      dirs.push_back(std::move(groups));
   }
   return {std::move(path), std::move(text), std::move(dirs)};
 }
@@ -44,8 +45,9 @@ Error unknown_policy(std::string_view name) {
   const std::vector<std::string> known = policy_names();
   std::string list;
   for (const std::string& each : known) list += (list.empty() ? "" : ", ") + each;
-  std::string remedy = known.empty() ? "no policy is installed: set JAILRUN_POLICY_DIR, or give a path"
-                                     : "known policies: " + list + "; or give a path with a '/'";
+  std::string remedy = known.empty()
+                           ? "no policy is installed: set JAILRUN_POLICY_DIR, or give a path"
+                           : "known policies: " + list + "; or give a path with a '/'";
   const std::string near = nearest(name, known);
   if (!near.empty()) remedy = "did you mean " + in_quotes(near) + "? " + remedy;
   return {Stage::None, std::string(name), 0, "no policy " + in_quotes(name), std::move(remedy)};
@@ -92,7 +94,7 @@ std::vector<std::string> policy_names() {
 Expected<std::string> read_policy_file(const std::string& path) {
   // O_NONBLOCK: a FIFO in the place of a policy must not hold us up.
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  struct stat info {};
+  struct stat info{};
   if (!fd.valid() || fstat(fd.get(), &info) != 0) {
     return std::unexpected(sys_error(Stage::None, path, "cannot read policy " + path,
                                      "check the path and its permissions"));
@@ -100,7 +102,8 @@ Expected<std::string> read_policy_file(const std::string& path) {
   const auto refuse = [&](const char* what, const char* remedy) {
     return std::unexpected(Error{Stage::None, path, 0, "policy " + path + what, remedy});
   };
-  if (!S_ISREG(info.st_mode)) return refuse(" is not a regular file", "give the path of a text file");
+  if (!S_ISREG(info.st_mode))
+    return refuse(" is not a regular file", "give the path of a text file");
   if (static_cast<std::size_t>(info.st_size) > kPolicyMaxBytes) {
     return refuse(" is larger than 1 MiB", "no policy is that long: is it the right file?");
   }
@@ -138,7 +141,7 @@ std::string group_stamp(const PolicySource& source) {
   std::string stamp;
   for (const std::string& directory : source.group_dirs) {
     for (const std::string& entry : policy_files(directory)) {
-      struct stat info {};
+      struct stat info{};
       const std::string path = directory + "/" + entry;
       if (stat(path.c_str(), &info) != 0) continue;
       stamp += path + ' ' + std::to_string(info.st_dev) + ' ' + std::to_string(info.st_ino) + ' ' +

@@ -1,5 +1,6 @@
-// Where policies are: a policy is asked for by name and looked up in a list of directories, or by a path
-// (anything with a '/'). Reads files, parses nothing: the thin binary needs the text for its cache key.
+// Where policies are: a policy is asked for by name and looked up in a list of directories, or by a
+// path (anything with a '/'). Reads files, parses nothing: the thin binary needs the text for its
+// cache key.
 #pragma once
 
 #include <string>
@@ -20,24 +21,27 @@ struct PolicySource {
   std::vector<std::string> group_dirs;
 };
 
-// The directories, in order: $JAILRUN_POLICY_DIR (else /etc/jailrun/policies), share/jailrun/policies of
-// the installation this program lies in, the source tree it was built from.
+// The directories, in order: $JAILRUN_POLICY_DIR (else /etc/jailrun/policies),
+// share/jailrun/policies of the installation this program lies in, the source tree it was built
+// from.
 std::vector<std::string> policy_dirs();
 
-// Names of the files in a directory that end in kPolicySuffix, sorted; none where it cannot be read.
+// Names of the files in a directory that end in kPolicySuffix, sorted; none where it cannot be
+// read.
 std::vector<std::string> policy_files(const std::string& directory);
 
 // Names of all policies in policy_dirs(), sorted, each once.
 std::vector<std::string> policy_names();
 
-// Errors: no such policy (the remedy names the known ones and the nearest), unreadable, too large, no file.
+// Errors: no such policy (the remedy names the known ones and the nearest), unreadable, too large,
+// no file.
 Expected<PolicySource> find_policy(std::string_view name);
 
 // One file, regular and at most kPolicyMaxBytes.
 Expected<std::string> read_policy_file(const std::string& path);
 
-// Changes whenever a group file does: name, inode, size and change time of each. With the policy's text it
-// says all that a Plan is compiled from.
+// Changes whenever a group file does: name, inode, size and change time of each. With the policy's
+// text it says all that a Plan is compiled from.
 std::string group_stamp(const PolicySource& source);
 
 }  // namespace jailrun

@@ -10,8 +10,8 @@ namespace jailrun {
 // 'word'
 std::string in_quotes(std::string_view word);
 
-// The word of `known` with the fewest single-letter changes from `word`; "" where none is near enough to
-// be worth naming.
+// The word of `known` with the fewest single-letter changes from `word`; "" where none is near
+// enough to be worth naming.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);
 
 // A remedy: "did you mean 'WORD'?", or `otherwise` where nothing known is near.

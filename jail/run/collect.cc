@@ -46,6 +46,17 @@ std::string media_type(std::string_view name) {
   return "application/octet-stream";
 }
 
+// Below the output directory for certain: the collector might have been taken over by what it looked at.
+bool stays_below(std::string_view path) {
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string_view name = path.substr(at, end - at);
+    if (name.empty() || name == "." || name == "..") return false;
+    at = end + 1;
+  }
+  return true;
+}
+
 // Names that cannot forge a terminal line or a log record: printable, and no bytes above ASCII that are
 // not UTF-8. `text` gets the name with every other byte as \xNN.
 bool printable(std::string_view name, std::string& text) {
@@ -142,6 +153,7 @@ Expected<void> Collector::copy(const std::string& path, const Fd& file, std::uin
   const std::string temporary = ".jailrun-partial-" + std::to_string(::getpid());
   if (request_.out_dir >= 0) {
     TRY(parent, open_parent(path));
+    ::unlinkat(parent.get(), temporary.c_str(), 0);  // of a killed run that had this pid
     target = Fd(::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (!target.valid()) return std::unexpected(cannot_write(path));
   }
@@ -174,6 +186,8 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   const auto size = static_cast<std::uint64_t>(st.st_size);
   if (!good_name) {
     skip(text, "its name is not printable UTF-8");
+  } else if (!stays_below(path)) {
+    skip(text, "it would lie outside of the output directory");
   } else if (collection_.files.size() >= request_.max_files) {
     skip(text, "more than " + std::to_string(request_.max_files) + " files (limits.collect_files)");
   } else if (size > request_.max_bytes - bytes_) {
@@ -199,9 +213,11 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
 // The messages of the collector: its word is checked, its lengths bounded, its descriptors owned at once.
 Expected<void> Collector::receive(int socket) {
   static FoundMessage message;
+  const std::int64_t deadline = monotonic_ns() + std::int64_t{kCollectTimeoutMs} * 1'000'000;
   for (;;) {
     pollfd entry{socket, POLLIN, 0};
-    const int ready = ::poll(&entry, 1, kCollectTimeoutMs);
+    const std::int64_t left = (deadline - monotonic_ns()) / 1'000'000;
+    const int ready = left <= 0 ? 0 : ::poll(&entry, 1, static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) {
       skip("", "the walk took longer than 30 s and was ended");

@@ -106,7 +106,10 @@ std::uint32_t visit(int socket, std::uint32_t depth, const char* name, Collector
     return depth;
   }
   struct stat st{};
-  if (::fstatat(dir.fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return depth;
+  if (::fstatat(dir.fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {  // a directory without its x bit
+    report(socket, Found::Unreadable, -1);
+    return depth;
+  }
   if (S_ISREG(st.st_mode)) {
     const int file = open_below(dir.fd, name, O_RDONLY);
     report(socket, file < 0 ? Found::Unreadable : Found::File, file);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 namespace jailrun {
 namespace {
@@ -121,9 +122,12 @@ void Supervisor::write_stream(OutputStream& stream) {
   if (n >= 0) {
     stream.captured.erase(0, static_cast<std::size_t>(n));
   } else if (errno != EINTR && errno != EAGAIN) {
+    const int error = errno;
     stream.captured.clear();
     stream.forward = -1;  // from here on it is counted and thrown away
-    end(std::string(stream.name) + " was closed by its reader");
+    const bool closed = error == EPIPE || error == ECONNRESET;
+    end(std::string(stream.name) + (closed ? " was closed by its reader"
+                                           : std::string(" cannot be written: ") + strerrordesc_np(error)));
   }
 }
 

@@ -43,7 +43,8 @@ std::string quoted(std::string_view text, int index) {
   }
 }
 
-const pb::FieldDescriptor* field_at(const pb::Descriptor* type, const std::vector<std::string>& path) {
+const pb::FieldDescriptor* field_at(const pb::Descriptor* type,
+                                    const std::vector<std::string>& path) {
   const pb::FieldDescriptor* field = nullptr;
   for (const std::string& name : path) {
     if (type == nullptr) return nullptr;
@@ -160,8 +161,8 @@ bool Document::check_bytes() {
   return false;
 }
 
-// A block that the end of the text finds open is closed before the first line that is indented no deeper
-// than the block itself. False if there is none.
+// A block that the end of the text finds open is closed before the first line that is indented no
+// deeper than the block itself. False if there is none.
 bool Document::close_block() {
   const std::vector<Statement> all = statements(rest_);
   const Statement* open = nullptr;
@@ -232,14 +233,16 @@ void Document::fault_at(std::size_t offset, std::string path, std::string messag
   const auto before = std::count_if(inserted_.begin(), inserted_.end(),
                                     [&](std::size_t at) { return at < offset; });
   const Place place = place_of(text_, offset - static_cast<std::size_t>(before));
-  faults_.push_back({file_, place.line, place.column, std::move(path), std::move(message),
-                     std::move(remedy)});
+  faults_.push_back(
+      {file_, place.line, place.column, std::move(path), std::move(message), std::move(remedy)});
 }
 
 std::size_t Document::offset(const Tree* tree, const pb::Descriptor* type, const std::string& name,
                              int index, std::size_t otherwise) const {
   const pb::FieldDescriptor* field = tree == nullptr ? nullptr : type->FindFieldByName(name);
   if (field == nullptr) return otherwise;
+  index = field->is_repeated() ? std::max(index, 0)
+                               : -1;  // anything else protobuf takes for a bug of ours
   pb::TextFormat::ParseLocation place = tree->GetLocation(field, index);
   // Of a list in one statement, [a, b], only the first has a place.
   for (; index > 0 && place.line < 0; --index) place = tree->GetLocation(field, index - 1);
@@ -254,13 +257,18 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
 
 std::string how_to_write(const pb::FieldDescriptor& field) {
   switch (field.cpp_type()) {
-    case pb::FieldDescriptor::CPPTYPE_STRING: return "text in quotes";
-    case pb::FieldDescriptor::CPPTYPE_BOOL: return "true or false";
-    case pb::FieldDescriptor::CPPTYPE_DOUBLE: return "a number, such as 1 or 0.5";
+    case pb::FieldDescriptor::CPPTYPE_STRING:
+      return "text in quotes";
+    case pb::FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case pb::FieldDescriptor::CPPTYPE_DOUBLE:
+      return "a number, such as 1 or 0.5";
     case pb::FieldDescriptor::CPPTYPE_ENUM:
       return "one of " + joined(value_names(*field.enum_type()), ", ");
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "a block, { … }";
-    default: return "a whole number, without quotes, not negative";
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE:
+      return "a block, { … }";
+    default:
+      return "a whole number, without quotes, not negative";
   }
 }
 

@@ -1,5 +1,6 @@
-// Document: a protobuf text file, read with protobuf's own parser as often as it takes to hear all of its
-// complaints. Each offending statement is blanked out before the next reading, so places stay true.
+// Document: a protobuf text file, read with protobuf's own parser as often as it takes to hear all
+// of its complaints. Each offending statement is blanked out before the next reading, so places
+// stay true.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -23,13 +24,14 @@ class Document {
   Document(std::string_view text, std::string file, google::protobuf::Message& message,
            std::vector<Fault>& faults);
 
-  // Where field `name` (element `index` of a repeated one, else -1) of the message of type `type` that
-  // `tree` belongs to is written; `otherwise` where it is not.
+  // Where field `name` (element `index` of a repeated one, else -1) of the message of type `type`
+  // that `tree` belongs to is written; `otherwise` where it is not.
   std::size_t offset(const Tree* tree, const google::protobuf::Descriptor* type,
                      const std::string& name, int index, std::size_t otherwise) const;
 
   // Adds a fault at a place that offset() gave.
-  void fault_at(std::size_t offset, std::string path, std::string message, std::string remedy) const;
+  void fault_at(std::size_t offset, std::string path, std::string message,
+                std::string remedy) const;
 
   // Whether a statement for a field of this name was taken out: its absence is no second fault.
   bool taken_out(const std::string& name) const { return taken_out_.contains(name); }

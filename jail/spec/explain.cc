@@ -77,7 +77,8 @@ class Page {
 
 void dangers(Page& page, const Spec& spec) {
   if (spec.dangers.empty()) {
-    page.line("danger: none; a limit that the host cannot enforce is an error, the red list stands");
+    page.line(
+        "danger: none; a limit that the host cannot enforce is an error, the red list stands");
     return;
   }
   page.line("DANGER: this policy is weaker than it could be");
@@ -89,7 +90,8 @@ void dangers(Page& page, const Spec& spec) {
 void limits(Page& page, const SpecLimits& limits) {
   page.head("limits, each enforced by the kernel or the run is refused");
   page.row("memory", format_bytes(limits.memory_bytes.get()),
-           "all processes, files in /tmp, /work and /dev/shm included; beyond it the jail dies (out_of_memory)");
+           "all processes, files in /tmp, /work and /dev/shm included; beyond it the jail dies "
+           "(out_of_memory)");
   page.row("pids", std::to_string(limits.pids.get()),
            "processes and threads at one time; beyond it fork fails");
   page.row("cpus", number(limits.cpus.get()),
@@ -97,20 +99,25 @@ void limits(Page& page, const SpecLimits& limits) {
                std::to_string(static_cast<int>(std::ceil(limits.cpus.get()))));
   page.row("wall", format_duration(limits.wall_ns.get()),
            "from the first instruction to the end (wall_timeout)");
-  page.row("cpu_time", format_duration(limits.cpu_ns.get()), "of all processes together (cpu_timeout)");
+  page.row("cpu_time", format_duration(limits.cpu_ns.get()),
+           "of all processes together (cpu_timeout)");
   page.row("output", format_bytes(limits.output_bytes.get()),
            "each of stdout and stderr; beyond it the jail is killed (output_limit)");
   page.row("open_files", std::to_string(limits.open_files.get()), "descriptors of one process");
   page.row("file_size", format_bytes(limits.file_size_bytes.get()), "one file");
-  page.row("collect_files", std::to_string(limits.collect_files.get()), "files taken out of /work after a run");
-  page.row("collect_bytes", format_bytes(limits.collect_bytes.get()), "of all those files together");
+  page.row("collect_files", std::to_string(limits.collect_files.get()),
+           "files taken out of /work after a run");
+  page.row("collect_bytes", format_bytes(limits.collect_bytes.get()),
+           "of all those files together");
 }
 
 void files(Page& page, const Spec& spec) {
   const std::string rest = std::to_string(spec.files.inodes.get()) + " files and directories, " +
                            (spec.files.exec ? "programs may be run from it" : "not executable");
-  page.head("files: the image " + spec.image + " read-only, inputs read-only in /data, and to write to, in memory:");
-  page.row("/work", format_bytes(spec.files.work_bytes.get()), rest + "; what is left there is handed out");
+  page.head("files: the image " + spec.image +
+            " read-only, inputs read-only in /data, and to write to, in memory:");
+  page.row("/work", format_bytes(spec.files.work_bytes.get()),
+           rest + "; what is left there is handed out");
   page.row("/tmp", format_bytes(spec.files.tmp_bytes.get()), rest);
   page.row("/dev/shm", format_bytes(spec.files.shm_bytes.get()), rest);
 }
@@ -154,11 +161,21 @@ std::string call_in_words(const std::string& call, const std::vector<Condition>&
     const std::string argument = std::string("args[") + std::to_string(condition.index.get()) + ']';
     text += &condition == &conditions.front() ? " where " : " and ";
     switch (condition.compare) {
-      case Compare::Equal: text += argument + " == "; break;
-      case Compare::NotEqual: text += argument + " != "; break;
-      case Compare::Less: text += argument + " < "; break;
-      case Compare::Greater: text += argument + " > "; break;
-      case Compare::MaskedEqual: text += argument + " & " + hex(condition.mask) + " == "; break;
+      case Compare::Equal:
+        text += argument + " == ";
+        break;
+      case Compare::NotEqual:
+        text += argument + " != ";
+        break;
+      case Compare::Less:
+        text += argument + " < ";
+        break;
+      case Compare::Greater:
+        text += argument + " > ";
+        break;
+      case Compare::MaskedEqual:
+        text += argument + " & " + hex(condition.mask) + " == ";
+        break;
     }
     text += hex(condition.value);
   }
@@ -168,7 +185,7 @@ std::string call_in_words(const std::string& call, const std::vector<Condition>&
 CallCounts count_calls(const Spec& spec) {
   std::set<int> allowed, refused, killed;
   for (const FlatRule& rule : effective_rules(spec)) {
-    (rule.action == Action::Allow   ? allowed
+    (rule.action == Action::Allow  ? allowed
      : rule.action == Action::Kill ? killed
                                    : refused)
         .insert(rule.call.number);

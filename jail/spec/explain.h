@@ -14,7 +14,8 @@ struct ExplainOptions {
 // Stable text, 100 columns, ends with a newline.
 std::string explain(const Spec& spec, ExplainOptions options = {});
 
-// "run even where the host cannot enforce the memory limit", "allows ptrace, which is on the red list".
+// "run even where the host cannot enforce the memory limit", "allows ptrace, which is on the red
+// list".
 std::string danger_in_words(const SpecDanger& danger);
 
 // "fcntl where args[1] < 8", "EPERM", "allow".

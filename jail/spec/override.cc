@@ -31,7 +31,8 @@ struct Setter {
     return {"--set " + option, 0, 0, path, std::move(message), std::move(remedy)};
   }
   Fault wrong_value(const pb::FieldDescriptor& field) const {
-    return fault(path + ": " + in_quotes(value) + " does not fit", path + " takes " + how_to_write(field));
+    return fault(path + ": " + in_quotes(value) + " does not fit",
+                 path + " takes " + how_to_write(field));
   }
 
   template <typename T>
@@ -58,7 +59,8 @@ pb::Message* environment_entry(pb::Message& policy, const pb::FieldDescriptor& f
   return entry;
 }
 
-std::optional<Fault> set_message(const Setter& set, const pb::FieldDescriptor& field, pb::Message& in) {
+std::optional<Fault> set_message(const Setter& set, const pb::FieldDescriptor& field,
+                                 pb::Message& in) {
   const pb::Reflection& reflection = *in.GetReflection();
   std::string text = set.value;
   if (text.size() >= 2 && text.front() == '{' && text.back() == '}') {
@@ -71,8 +73,9 @@ std::optional<Fault> set_message(const Setter& set, const pb::FieldDescriptor& f
   parser.RecordErrorsTo(&errors);
   parser.SetRecursionLimit(16);
   if (!parser.ParseFromString(text, value.get())) {
-    return set.fault(set.path + ": " + errors.first,
-                     set.path + " has the fields " + joined(field_names(*field.message_type()), ", "));
+    return set.fault(
+        set.path + ": " + errors.first,
+        set.path + " has the fields " + joined(field_names(*field.message_type()), ", "));
   }
   pb::Message* target = field.is_repeated() ? reflection.AddMessage(&in, &field)
                                             : reflection.MutableMessage(&in, &field);
@@ -80,7 +83,8 @@ std::optional<Fault> set_message(const Setter& set, const pb::FieldDescriptor& f
   return std::nullopt;
 }
 
-std::optional<Fault> set_field(const Setter& set, const pb::FieldDescriptor& field, pb::Message& in) {
+std::optional<Fault> set_field(const Setter& set, const pb::FieldDescriptor& field,
+                               pb::Message& in) {
   const pb::Reflection& reflection = *in.GetReflection();
   switch (field.cpp_type()) {
     case pb::FieldDescriptor::CPPTYPE_STRING:
@@ -95,10 +99,12 @@ std::optional<Fault> set_field(const Setter& set, const pb::FieldDescriptor& fie
       reflection.SetBool(&in, &field, set.value == "true");
       return std::nullopt;
     case pb::FieldDescriptor::CPPTYPE_DOUBLE:
-      if (const auto value = set.number<double>()) return reflection.SetDouble(&in, &field, *value), std::nullopt;
+      if (const auto value = set.number<double>())
+        return reflection.SetDouble(&in, &field, *value), std::nullopt;
       return set.wrong_value(field);
     case pb::FieldDescriptor::CPPTYPE_UINT32:
-      if (const auto value = set.number<std::uint32_t>()) return reflection.SetUInt32(&in, &field, *value), std::nullopt;
+      if (const auto value = set.number<std::uint32_t>())
+        return reflection.SetUInt32(&in, &field, *value), std::nullopt;
       return set.wrong_value(field);
     case pb::FieldDescriptor::CPPTYPE_ENUM: {
       const pb::EnumValueDescriptor* value = field.enum_type()->FindValueByName(set.value);
@@ -110,8 +116,10 @@ std::optional<Fault> set_field(const Setter& set, const pb::FieldDescriptor& fie
       reflection.SetEnum(&in, &field, value);
       return std::nullopt;
     }
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return set_message(set, field, in);
-    default: return set.fault(set.path + ": cannot be set by its path", "write it in a policy file");
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE:
+      return set_message(set, field, in);
+    default:
+      return set.fault(set.path + ": cannot be set by its path", "write it in a policy file");
   }
 }
 
@@ -134,8 +142,9 @@ std::expected<Applied, Fault> apply_override(const std::string& option, pb::Mess
       const std::string known_prefix = set.path.substr(0, set.path.size() - rest.size());
       std::vector<std::string> known = field_names(*in->GetDescriptor());
       for (std::string& each : known) each = known_prefix + each;
-      return std::unexpected(set.fault("no field " + in_quotes(set.path),
-                                       did_you_mean(known_prefix + name, known, "known: " + joined(known, ", "))));
+      return std::unexpected(
+          set.fault("no field " + in_quotes(set.path),
+                    did_you_mean(known_prefix + name, known, "known: " + joined(known, ", "))));
     }
     if (dot == std::string::npos) {
       if (field->is_map()) {

@@ -31,8 +31,8 @@ SpecLimits read_limits(Reader& reader, const Scope& scope, const policy::Limits&
   if (in.has_pids()) reader.number(scope, "pids", in.pids(), out.pids);
   if (in.has_cpus()) reader.number(scope, "cpus", in.cpus(), out.cpus);
   if (in.has_wall()) reader.duration(scope, "wall", in.wall(), out.wall_ns, WallNs::most);
-  out.cpu_ns =
-      CpuNs::clamped(static_cast<std::uint64_t>(static_cast<double>(out.wall_ns.get()) * out.cpus.get()));
+  out.cpu_ns = CpuNs::clamped(
+      static_cast<std::uint64_t>(static_cast<double>(out.wall_ns.get()) * out.cpus.get()));
   if (in.has_cpu_time()) reader.duration(scope, "cpu_time", in.cpu_time(), out.cpu_ns, kDay);
   if (in.has_output()) reader.bytes(scope, "output", in.output(), out.output_bytes);
   if (in.has_open_files()) reader.number(scope, "open_files", in.open_files(), out.open_files);
@@ -66,7 +66,8 @@ void read_environment(Reader& reader, const Scope& scope, const policy::Policy& 
   const int count = reflection.FieldSize(in, field);
   for (int i = 0; i < count; ++i) {
     const pb::Message& entry = reflection.GetRepeatedMessage(in, field, i);
-    const std::string name = entry.GetReflection()->GetString(entry, field->message_type()->map_key());
+    const std::string name =
+        entry.GetReflection()->GetString(entry, field->message_type()->map_key());
     const std::string value =
         entry.GetReflection()->GetString(entry, field->message_type()->map_value());
     const std::string path = "environment." + name;
@@ -74,7 +75,8 @@ void read_environment(Reader& reader, const Scope& scope, const policy::Policy& 
       reader.fault_of_entry(scope, "environment", i, path, message, remedy);
     };
     if (!is_variable_name(name)) {
-      fault(in_quotes(name) + " is no name of a variable", "use letters, digits and '_', no digit first");
+      fault(in_quotes(name) + " is no name of a variable",
+            "use letters, digits and '_', no digit first");
     } else if (spec.environment.contains(name)) {
       fault("is written twice", "keep one of them");
     }
@@ -131,8 +133,10 @@ void read_dangers(Reader& reader, const Scope& scope, const policy::Policy& in, 
     reader.require(inside, "why", danger.why(), "say why the weakening is wanted");
     const bool limit = danger.missing_limit() != policy::Danger::NO_LIMIT;
     if (limit == !danger.syscall().empty()) {
-      if (scope.document.taken_out("missing_limit") || scope.document.taken_out("syscall")) continue;
-      reader.fault(scope, "danger", "names " + std::string(limit ? "two weakenings" : "no weakening"),
+      if (scope.document.taken_out("missing_limit") || scope.document.taken_out("syscall"))
+        continue;
+      reader.fault(scope, "danger",
+                   "names " + std::string(limit ? "two weakenings" : "no weakening"),
                    "write exactly one of missing_limit and syscall", i);
     } else if (limit) {
       const auto kind = static_cast<LimitKind>(danger.missing_limit() - policy::Danger::MEMORY);
@@ -144,14 +148,16 @@ void read_dangers(Reader& reader, const Scope& scope, const policy::Policy& in, 
       }
       spec.dangers.push_back({Syscall{*number, danger.syscall()}, danger.why()});
     } else {
-      reader.fault(inside, "syscall", "no system call " + in_quotes(danger.syscall()) + " on x86-64",
+      reader.fault(inside, "syscall",
+                   "no system call " + in_quotes(danger.syscall()) + " on x86-64",
                    did_you_mean(danger.syscall(), red, "man 2 syscalls lists them"));
     }
   }
 }
 
 // The policy's own rules may not soften what is on the red list, unless a danger says so.
-void check_red_list(Reader& reader, const Scope& scope, const policy::Syscalls& in, const Spec& spec) {
+void check_red_list(Reader& reader, const Scope& scope, const policy::Syscalls& in,
+                    const Spec& spec) {
   std::vector<std::string> red = red_list(spec.groups, {});
   for (const SpecDanger& danger : spec.dangers) {
     if (const Syscall* call = std::get_if<Syscall>(&danger.weakened)) std::erase(red, call->name);
@@ -178,7 +184,9 @@ void read_overridable(Reader& reader, const Scope& scope, const policy::Policy& 
         std::vector<std::string> known = field_names(*type);
         for (std::string& each : known) each = at + each;
         reader.fault(scope, "overridable", "no field " + in_quotes(in.overridable(i)),
-                     did_you_mean(at + rest.substr(0, dot), known, "name a field by its path, \"limits.wall\""), i);
+                     did_you_mean(at + rest.substr(0, dot), known,
+                                  "name a field by its path, \"limits.wall\""),
+                     i);
         break;
       }
       type = dot == std::string::npos || field->is_map() ? nullptr : field->message_type();
@@ -199,7 +207,8 @@ Spec read_policy(Reader& reader, const Scope& scope, const policy::Policy& in,
   const std::string file_name = stem(scope.document.file());
   if (!is_name(spec.name, false)) {
     if (!scope.document.taken_out("name")) {
-      reader.fault(scope, "name", spec.name.empty() ? "is missing" : in_quotes(spec.name) + " is no name",
+      reader.fault(scope, "name",
+                   spec.name.empty() ? "is missing" : in_quotes(spec.name) + " is no name",
                    "use lower-case letters, digits and '-'");
     }
   } else if (!file_name.empty() && file_name != spec.name) {
@@ -208,13 +217,14 @@ Spec read_policy(Reader& reader, const Scope& scope, const policy::Policy& in,
   }
   reader.require(scope, "description", spec.description, "say in one sentence what it is for");
   if (!is_name(spec.image, true)) {
-    reader.fault(scope, "image", in_quotes(spec.image) + " is no name",
-                 "use lower-case letters, digits, '-', '_' and '.'; `jailrun rootfs ls` lists images");
+    reader.fault(
+        scope, "image", in_quotes(spec.image) + " is no name",
+        "use lower-case letters, digits, '-', '_' and '.'; `jailrun rootfs ls` lists images");
   }
   spec.files = read_files(reader, scope.inside("files"), in.files());
   spec.limits = read_limits(reader, scope.inside("limits"), in.limits(), spec.files);
-  spec.network = in.network().mode() == policy::Network::LOOPBACK ? SpecNetwork::Loopback
-                                                                  : SpecNetwork::None;
+  spec.network =
+      in.network().mode() == policy::Network::LOOPBACK ? SpecNetwork::Loopback : SpecNetwork::None;
   const Scope calls = scope.inside("syscalls");
   read_groups(reader, calls, in.syscalls(), groups, faults, spec);
   spec.rules = reader.rules(calls, in.syscalls().rules());
@@ -246,7 +256,8 @@ std::expected<Spec, std::vector<Fault>> parse(std::string_view text, const std::
                                               const GroupTexts& groups, const Overrides& sets) {
   std::vector<Fault> faults;
   if (text.size() > kTextMaxBytes) {
-    faults.push_back({file, 1, 1, "", "larger than 1 MiB", "no policy is that long: is it the right file?"});
+    faults.push_back(
+        {file, 1, 1, "", "larger than 1 MiB", "no policy is that long: is it the right file?"});
     return std::unexpected(std::move(faults));
   }
   policy::Policy message;

@@ -16,7 +16,8 @@ struct Unit {
 template <std::size_t N>
 std::string exact(std::uint64_t value, const Unit (&units)[N]) {
   for (const Unit& unit : units) {
-    if (value != 0 && value % unit.factor == 0) return std::to_string(value / unit.factor) + unit.name;
+    if (value != 0 && value % unit.factor == 0)
+      return std::to_string(value / unit.factor) + unit.name;
   }
   return std::to_string(value) + units[N - 1].name;
 }
@@ -26,8 +27,8 @@ std::string size(std::uint64_t bytes) {
 }
 
 std::string duration(std::uint64_t nanoseconds) {
-  constexpr Unit kUnits[] = {{"h", 3600 * kSecond}, {"m", 60 * kSecond}, {"s", kSecond}, {"ms", kMs},
-                             {"us", 1000}};
+  constexpr Unit kUnits[] = {
+      {"h", 3600 * kSecond}, {"m", 60 * kSecond}, {"s", kSecond}, {"ms", kMs}, {"us", 1000}};
   if (nanoseconds % 1000 == 0) return exact(nanoseconds, kUnits);
   std::string fraction = std::to_string(nanoseconds % 1000);
   fraction.insert(0, 3 - fraction.size(), '0');

@@ -12,7 +12,8 @@ namespace pb = google::protobuf;
 
 Scope Scope::inside(const std::string& field, int index) const {
   const pb::FieldDescriptor* descriptor = type->FindFieldByName(field);
-  const Document::Tree* nested = tree == nullptr ? nullptr : tree->GetTreeForNested(descriptor, index);
+  const Document::Tree* nested =
+      tree == nullptr ? nullptr : tree->GetTreeForNested(descriptor, index);
   const std::string number = index < 0 ? "" : subscript(index);
   return {document, nested, descriptor->message_type(), prefix + field + number + ".",
           document.offset(tree, type, field, index, place)};
@@ -53,7 +54,8 @@ std::string Reader::plain(double value) {
 std::vector<Rule> Reader::rules(const Scope& scope,
                                 const pb::RepeatedPtrField<policy::SyscallRule>& written) {
   std::vector<Rule> all;
-  for (int i = 0; i < written.size(); ++i) all.push_back(rule(scope.inside("rules", i), written[i]));
+  for (int i = 0; i < written.size(); ++i)
+    all.push_back(rule(scope.inside("rules", i), written[i]));
   return all;
 }
 
@@ -104,7 +106,8 @@ void Reader::conditions(const Scope& scope, const policy::SyscallRule& written, 
       fault(inside, "value", "has bits outside of mask, so it never holds",
             "widen mask, or clear those bits of value");
     } else if (!masked && argument.mask() != 0) {
-      fault(inside, "mask", "goes with compare: MASKED_EQUAL only", "drop it, or write MASKED_EQUAL");
+      fault(inside, "mask", "goes with compare: MASKED_EQUAL only",
+            "drop it, or write MASKED_EQUAL");
     }
     // libseccomp takes one comparison for each argument of a rule.
     const unsigned bit = 1u << condition.index.get();

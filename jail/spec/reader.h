@@ -37,8 +37,8 @@ class Reader {
              std::string remedy, int index = -1);
 
   // The same about an entry of a map, whose path is its key's.
-  void fault_of_entry(const Scope& scope, const std::string& field, int index, const std::string& path,
-                      const std::string& message, std::string remedy);
+  void fault_of_entry(const Scope& scope, const std::string& field, int index,
+                      const std::string& path, const std::string& message, std::string remedy);
 
   // A required text that must not be empty.
   void require(const Scope& scope, const std::string& field, const std::string& value,

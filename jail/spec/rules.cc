@@ -51,7 +51,8 @@ std::vector<FlatRule> effective_rules(const Spec& spec) {
   return std::move(flattener.rules);
 }
 
-std::vector<std::string> red_list(const std::vector<RuleGroup>& groups, const std::vector<Rule>& own) {
+std::vector<std::string> red_list(const std::vector<RuleGroup>& groups,
+                                  const std::vector<Rule>& own) {
   std::vector<std::string> names;
   const auto collect = [&](const std::vector<Rule>& rules) {
     for (const Rule& rule : rules) {

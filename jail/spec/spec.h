@@ -1,5 +1,5 @@
-// Spec: what a guest may do, fully checked. A value: compared, printed and tested without privileges.
-// Every field means what policy.proto says of it; a number cannot leave its range.
+// Spec: what a guest may do, fully checked. A value: compared, printed and tested without
+// privileges. Every field means what policy.proto says of it; a number cannot leave its range.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@
 
 namespace jailrun {
 
-inline constexpr std::uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB, kTiB = 1024 * kGiB;
+inline constexpr std::uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB,
+                               kTiB = 1024 * kGiB;
 inline constexpr std::uint64_t kMs = 1'000'000, kSecond = 1000 * kMs, kDay = 24 * 3600 * kSecond;
 
 using Bytes = std::uint64_t;
@@ -69,7 +70,7 @@ enum class Action : std::uint8_t { Allow, Errno, Kill };
 struct Rule {
   std::vector<Syscall> calls;
   Action action = Action::Allow;
-  int errno_value = 0;              // with Errno
+  int errno_value = 0;                // with Errno
   std::vector<Condition> conditions;  // sorted by index, one per argument; all must hold
   std::string why;
   bool operator==(const Rule&) const = default;

@@ -1,5 +1,5 @@
-// A tolerant look at policy text: which statement lies where. It serves only to take out a statement that
-// protobuf's parser refuses, so that the rest of the text can still be judged.
+// A tolerant look at policy text: which statement lies where. It serves only to take out a
+// statement that protobuf's parser refuses, so that the rest of the text can still be judged.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@ struct Statement {
 // In order of their begin; an outer statement before those inside it.
 std::vector<Statement> statements(std::string_view text);
 
-// The statement to take out for an error at `offset`: the innermost that contains it, or the one before it
-// that lacks a value. Null where there is none.
+// The statement to take out for an error at `offset`: the innermost that contains it, or the one
+// before it that lacks a value. Null where there is none.
 const Statement* statement_at(const std::vector<Statement>& all, std::size_t offset);
 
 // Lines and columns, as protobuf counts them (from 0, tabs to multiples of 8), to a byte offset.

@@ -185,7 +185,9 @@ TEST_F(Posture, EveryProcessIsInTheJailsOwnCgroups) {
       const std::vector<std::string> fields = lines_of(line, ':');
       const bool enforcing = fields[1].empty() || fields[1] == "memory" || fields[1] == "pids" ||
                              fields[1].find("cpu,") == 0 || fields[1] == "cpu" || fields[1].ends_with(",cpu");
-      if (enforcing) EXPECT_TRUE(line.ends_with(leaf)) << pid << " is in " << line;
+      if (enforcing) {
+        EXPECT_TRUE(line.ends_with(leaf)) << pid << " is in " << line;
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 
 int main(int argc, char** argv) {
   if (argc < 2) return 2;

@@ -48,7 +48,7 @@ int overwrite_exe(char** a) {
 }
 
 // Prints every directory below ARGUMENT in which a file can be made, and removes that file again.
-void list_writable(const std::string& path, dev_t stay) {
+void list_writable(const std::string& path) {
   DIR* dir = ::opendir(path.c_str());
   if (dir == nullptr) return;
   const std::string file = path + "/.probe";
@@ -64,13 +64,13 @@ void list_writable(const std::string& path, dev_t stay) {
     const std::string below = (path == "/" ? "" : path) + "/" + name;
     struct stat st{};
     // Not into /proc: its directories are no places for files, and they come and go.
-    if (::lstat(below.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && below != "/proc") list_writable(below, stay);
+    if (::lstat(below.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && below != "/proc") list_writable(below);
   }
   ::closedir(dir);
 }
 
 int writable(char** a) {
-  list_writable(a[0], 0);
+  list_writable(a[0]);
   return 0;
 }
 
@@ -79,7 +79,7 @@ int mount_tmpfs(char** a) { return outcome(::mount("none", a[0], "tmpfs", 0, nul
 int unmount(char** a) { return outcome(::umount2(a[0], MNT_DETACH)); }
 int chroot_to(char** a) { return outcome(::chroot(a[0])); }
 
-// The highest number of an open descriptor above 2 that is not this listing's, or 0.
+// Finds any descriptor above 2.
 int extra_descriptor(char**) {
   for (int fd = 3; fd < 4096; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) return 0;

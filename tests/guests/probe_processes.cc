@@ -20,7 +20,6 @@
 namespace probe {
 namespace {
 
-// Sends SIGNAL to every process it may: succeeds if the process named second is gone afterwards.
 int kill_all(char** a) { return outcome(::kill(-1, std::atoi(a[0]))); }
 
 // kill(2) on PID says success for an init that ignores the signal: the host looks whether it lives.
@@ -79,19 +78,7 @@ int clone3_user_namespace(char**) {
 
 int become_root(char**) { return outcome(::setuid(0)); }
 
-// Executes its third argument's file and says whether the effective uid became root's.
-int setuid_copy(char** a) {
-  const int source = ::open("/proc/self/exe", O_RDONLY);
-  const int target = ::open(a[0], O_WRONLY | O_CREAT | O_TRUNC, 0755);
-  char buffer[65536];
-  for (ssize_t n; (n = ::read(source, buffer, sizeof buffer)) > 0;) {
-    if (::write(target, buffer, static_cast<size_t>(n)) != n) return errno;
-  }
-  return outcome(::fchmod(target, 04755));
-}
-
-// Leaves a process behind that has a session of its own and ignores every signal that can be ignored, and
-// prints its pid once it is so far.
+// Leaves a process behind that has a session of its own and ignores every signal that can be ignored.
 int daemonize(char**) {
   const pid_t first = ::fork();
   if (first == 0) {
@@ -165,7 +152,6 @@ const Probe kProcessProbes[] = {
     {"clone-user-namespace", clone_user_namespace},
     {"clone3-user-namespace", clone3_user_namespace},
     {"become-root", become_root},
-    {"setuid-copy", setuid_copy},
     {"daemonize", daemonize},
     {"wait", wait_for_line},
     {"wait-with-children", wait_with_children},

@@ -17,9 +17,10 @@ struct Evaluation {
   int steps = 0;
 };
 
-// What the kernel does with a filter; none where the program is not a valid one (a bad jump, an unknown
-// instruction, no return).
-inline std::optional<Evaluation> evaluate(std::span<const sock_filter> program, const seccomp_data& data) {
+// What the kernel does with a filter; none where the program is not a valid one (a bad jump, an
+// unknown instruction, no return).
+inline std::optional<Evaluation> evaluate(std::span<const sock_filter> program,
+                                          const seccomp_data& data) {
   std::uint32_t accumulator = 0;
   int steps = 0;
   for (std::size_t pc = 0; pc < program.size(); ++pc) {
@@ -31,14 +32,28 @@ inline std::optional<Evaluation> evaluate(std::span<const sock_filter> program, 
         if (in.k + 4 > sizeof data || in.k % 4 != 0) return std::nullopt;
         std::memcpy(&accumulator, reinterpret_cast<const char*>(&data) + in.k, 4);
         continue;
-      case BPF_ALU | BPF_AND | BPF_K: accumulator &= in.k; continue;
-      case BPF_RET | BPF_K: return Evaluation{in.k, steps};
-      case BPF_JMP | BPF_JA: pc += in.k; continue;
-      case BPF_JMP | BPF_JEQ | BPF_K: jump = accumulator == in.k; break;
-      case BPF_JMP | BPF_JGT | BPF_K: jump = accumulator > in.k; break;
-      case BPF_JMP | BPF_JGE | BPF_K: jump = accumulator >= in.k; break;
-      case BPF_JMP | BPF_JSET | BPF_K: jump = (accumulator & in.k) != 0; break;
-      default: return std::nullopt;
+      case BPF_ALU | BPF_AND | BPF_K:
+        accumulator &= in.k;
+        continue;
+      case BPF_RET | BPF_K:
+        return Evaluation{in.k, steps};
+      case BPF_JMP | BPF_JA:
+        pc += in.k;
+        continue;
+      case BPF_JMP | BPF_JEQ | BPF_K:
+        jump = accumulator == in.k;
+        break;
+      case BPF_JMP | BPF_JGT | BPF_K:
+        jump = accumulator > in.k;
+        break;
+      case BPF_JMP | BPF_JGE | BPF_K:
+        jump = accumulator >= in.k;
+        break;
+      case BPF_JMP | BPF_JSET | BPF_K:
+        jump = (accumulator & in.k) != 0;
+        break;
+      default:
+        return std::nullopt;
     }
     pc += jump ? in.jt : in.jf;
   }

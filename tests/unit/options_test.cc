@@ -25,7 +25,8 @@ Parsed parse(std::vector<std::string> words) {
   opterr = 0;
   int got;
   const int count = static_cast<int>(words.size());
-  while ((got = getopt_long(count, argv.data(), kShortOptions.data(), kLongOptions.data(), nullptr)) != -1)
+  while ((got = getopt_long(count, argv.data(), kShortOptions.data(), kLongOptions.data(),
+                            nullptr)) != -1)
     parsed.options.emplace_back(got, optarg == nullptr ? "" : optarg);
   for (int i = optind; i < count; ++i) parsed.rest.push_back(argv[static_cast<std::size_t>(i)]);
   return parsed;

@@ -20,12 +20,15 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 const GroupTexts kGroups = {
-    {"base", {"seccomp/base.textproto",
-              "name: 'base' description: 'all' rules { calls: ['read', 'write'] why: 'input' }"}},
-    {"files", {"seccomp/files.textproto",
-               "name: 'files' description: 'files' rules { calls: 'openat' why: 'opening' }"}},
-    {"red", {"seccomp/red.textproto",
-             "name: 'red' description: 'no' rules { calls: 'ptrace' action: KILL why: 'tracing' }"}},
+    {"base",
+     {"seccomp/base.textproto",
+      "name: 'base' description: 'all' rules { calls: ['read', 'write'] why: 'input' }"}},
+    {"files",
+     {"seccomp/files.textproto",
+      "name: 'files' description: 'files' rules { calls: 'openat' why: 'opening' }"}},
+    {"red",
+     {"seccomp/red.textproto",
+      "name: 'red' description: 'no' rules { calls: 'ptrace' action: KILL why: 'tracing' }"}},
 };
 const std::string kHead = "name: 'p' description: 'd' ";
 const std::string kCalls = "syscalls { groups: 'base' } ";
@@ -62,7 +65,8 @@ TEST(Parse, fills_in_the_defaults_that_policy_proto_names) {
 }
 
 TEST(Parse, derives_limits_that_are_not_written_from_those_that_are) {
-  const Spec spec = good(kHead + kCalls + "limits { wall: '10s' cpus: 2.5 } files { work: '8MiB' }");
+  const Spec spec =
+      good(kHead + kCalls + "limits { wall: '10s' cpus: 2.5 } files { work: '8MiB' }");
   EXPECT_EQ(spec.limits.cpu_ns.get(), 25 * kSecond);
   EXPECT_EQ(spec.limits.file_size_bytes.get(), 8 * kMiB);
   EXPECT_EQ(spec.limits.collect_bytes.get(), 8 * kMiB);
@@ -70,7 +74,8 @@ TEST(Parse, derives_limits_that_are_not_written_from_those_that_are) {
 
 TEST(Parse, tells_a_written_zero_from_a_missing_field) {
   EXPECT_EQ(good(kHead + kCalls + "limits { collect_files: 0 }").limits.collect_files.get(), 0u);
-  EXPECT_THAT(faults(kHead + kCalls + "limits { pids: 0 }"), ElementsAre(HasSubstr("limits.pids: 0 is out of range")));
+  EXPECT_THAT(faults(kHead + kCalls + "limits { pids: 0 }"),
+              ElementsAre(HasSubstr("limits.pids: 0 is out of range")));
 }
 
 TEST(Parse, reports_all_faults_of_a_policy_at_once_each_with_its_place) {
@@ -101,7 +106,8 @@ danger { missing_limit: PIDS }
           HasSubstr("p.textproto:6:3: limits.wall: '1 parsec' is not a duration; a duration is"),
           "p.textproto:7:3: limits.cpus: 4000 is out of range; choose from 0.01 to 1024",
           "p.textproto:9:11: network.mode: no value 'LOOPBAK'; did you mean 'LOOPBACK'?",
-          "p.textproto:11:3: syscalls.groups[1]: no group of system calls 'fils'; did you mean 'files'?",
+          "p.textproto:11:3: syscalls.groups[1]: no group of system calls 'fils'; did you mean "
+          "'files'?",
           HasSubstr("p.textproto:12:11: syscalls.rules[0].calls[0]: no system call 'opennat'"),
           HasSubstr("p.textproto:13:3: syscalls.rules[1].why: is missing"),
           HasSubstr("p.textproto:15:1: environment.1BAD: '1BAD' is no name of a variable"),
@@ -109,14 +115,16 @@ danger { missing_limit: PIDS }
 }
 
 TEST(Parse, goes_on_behind_a_bracket_that_is_never_closed) {
-  const auto told = faults("name: 'p'\ndescription: 'd'\nlimits {\n  pids: 9\nfiles { tmp: '1' }\n" + kCalls);
+  const auto told =
+      faults("name: 'p'\ndescription: 'd'\nlimits {\n  pids: 9\nfiles { tmp: '1' }\n" + kCalls);
   EXPECT_THAT(told, ElementsAre(HasSubstr("p.textproto:3:1: limits: '{' is never closed"),
                                 HasSubstr("p.textproto:5:9: files.tmp: '1' is not a size")));
 }
 
 TEST(Parse, refuses_bytes_that_are_no_text) {
   EXPECT_THAT(faults("name: 'p'\n\xff"), ElementsAre(HasSubstr("p.textproto:2:1: not UTF-8")));
-  EXPECT_THAT(faults(std::string("name: 'p'\0", 10)), ElementsAre(HasSubstr("p.textproto:1:10: control character 0")));
+  EXPECT_THAT(faults(std::string("name: 'p'\0", 10)),
+              ElementsAre(HasSubstr("p.textproto:1:10: control character 0")));
   EXPECT_THAT(faults(std::string(2 << 20, ' ')), ElementsAre(HasSubstr("larger than 1 MiB")));
   EXPECT_FALSE(faults("").empty());
 }
@@ -133,7 +141,8 @@ TEST(Parse, ends_for_every_beginning_of_a_policy) {
 }
 
 TEST(Parse, wants_the_name_of_the_file) {
-  EXPECT_THAT(faults("name: 'q' description: 'd' " + kCalls), ElementsAre(HasSubstr("write name: \"p\"")));
+  EXPECT_THAT(faults("name: 'q' description: 'd' " + kCalls),
+              ElementsAre(HasSubstr("write name: \"p\"")));
 }
 
 TEST(Parse, refuses_rules_that_contradict_themselves) {
@@ -141,25 +150,32 @@ TEST(Parse, refuses_rules_that_contradict_themselves) {
     return faults(kHead + "syscalls { groups: ['base', 'red'] rules { why: 'x' " + text + "} }");
   };
   EXPECT_THAT(rule("calls: 'dup'"), IsEmpty());
-  EXPECT_THAT(rule("calls: 'dup' action: ERRNO"), ElementsAre(HasSubstr("rules[0].error: is missing")));
-  EXPECT_THAT(rule("calls: 'dup' action: ERRNO error: 'EPRM'"), ElementsAre(HasSubstr("no errno 'EPRM'")));
-  EXPECT_THAT(rule("calls: 'dup' error: 'EPERM'"), ElementsAre(HasSubstr("goes with action: ERRNO only")));
+  EXPECT_THAT(rule("calls: 'dup' action: ERRNO"),
+              ElementsAre(HasSubstr("rules[0].error: is missing")));
+  EXPECT_THAT(rule("calls: 'dup' action: ERRNO error: 'EPRM'"),
+              ElementsAre(HasSubstr("no errno 'EPRM'")));
+  EXPECT_THAT(rule("calls: 'dup' error: 'EPERM'"),
+              ElementsAre(HasSubstr("goes with action: ERRNO only")));
   EXPECT_THAT(rule("calls: 'dup' args { index: 6 }"), ElementsAre(HasSubstr("choose from 0 to 5")));
   EXPECT_THAT(rule("calls: 'dup' args { index: 1 } args { index: 1 value: 2 }"),
               ElementsAre(HasSubstr("condition on that argument already")));
   EXPECT_THAT(rule("calls: 'dup' args { index: 1 compare: MASKED_EQUAL mask: 1 value: 2 }"),
               ElementsAre(HasSubstr("has bits outside of mask")));
-  EXPECT_THAT(rule("calls: 'socketcall'"), ElementsAre(HasSubstr("no system call 'socketcall' on x86-64")));
+  EXPECT_THAT(rule("calls: 'socketcall'"),
+              ElementsAre(HasSubstr("no system call 'socketcall' on x86-64")));
   EXPECT_THAT(rule("calls: 'mseal'"), IsEmpty());  // newer than Debian 12's libseccomp
-  EXPECT_THAT(rule("calls: 'ptrace'"), ElementsAre(HasSubstr("'ptrace' is on the red list; drop it, or add danger")));
+  EXPECT_THAT(rule("calls: 'ptrace'"),
+              ElementsAre(HasSubstr("'ptrace' is on the red list; drop it, or add danger")));
 }
 
 TEST(Parse, takes_calls_off_the_red_list_only_if_they_are_on_it) {
-  const std::string red = kHead + "syscalls { groups: ['base', 'red'] rules { calls: 'ptrace' why: 'x' } }";
+  const std::string red =
+      kHead + "syscalls { groups: ['base', 'red'] rules { calls: 'ptrace' why: 'x' } }";
   EXPECT_THAT(faults(red + "danger { syscall: 'ptrace' why: 'x' }"), IsEmpty());
   EXPECT_THAT(faults(kHead + kCalls + "danger { syscall: 'read' why: 'x' }"),
               ElementsAre(HasSubstr("'read' is not on the red list")));
-  EXPECT_THAT(faults(kHead + kCalls + "danger { why: 'x' }"), ElementsAre(HasSubstr("names no weakening")));
+  EXPECT_THAT(faults(kHead + kCalls + "danger { why: 'x' }"),
+              ElementsAre(HasSubstr("names no weakening")));
   EXPECT_THAT(faults(kHead + kCalls + "danger { syscall: 'read' missing_limit: CPU why: 'x' }"),
               ElementsAre(HasSubstr("names two weakenings")));
 }
@@ -171,11 +187,13 @@ TEST(Parse, finds_faults_in_groups_at_their_own_place) {
   ASSERT_FALSE(spec);
   ASSERT_EQ(spec.error().size(), 2u);
   EXPECT_THAT(spec.error()[0].text(), HasSubstr("seccomp/base.textproto:1:1: name: 'bass'"));
-  EXPECT_THAT(spec.error()[1].text(), HasSubstr("base.textproto:3:9: rules[0].calls[0]: no system call 'raed' on x86-64; did you mean 'read'?"));
+  EXPECT_THAT(spec.error()[1].text(), HasSubstr("base.textproto:3:9: rules[0].calls[0]: no system "
+                                                "call 'raed' on x86-64; did you mean 'read'?"));
 }
 
 TEST(Environment, counts_cpus_and_shares_of_memory) {
-  const Spec spec = good(kHead + kCalls + "limits { cpus: 1.5 memory: '100MiB' } "
+  const Spec spec = good(kHead + kCalls +
+                         "limits { cpus: 1.5 memory: '100MiB' } "
                          "environment { key: 'A' value: '${cpus} of ${memory:60%} $HOME' }");
   EXPECT_THAT(expanded_environment(spec), ElementsAre("A=2 of 62914560 $HOME"));
 }
@@ -183,20 +201,25 @@ TEST(Environment, counts_cpus_and_shares_of_memory) {
 TEST(Environment, refuses_what_stands_for_nothing) {
   for (const char* value : {"${cpu}", "${memory:0%}", "${memory:101%}", "${memory:5}", "${cpus"}) {
     EXPECT_THAT(faults(kHead + kCalls + "environment { key: 'A' value: '" + value + "' }"),
-                ElementsAre(HasSubstr("p.textproto:1:"))) << value;
+                ElementsAre(HasSubstr("p.textproto:1:")))
+        << value;
   }
-  EXPECT_THAT(faults(kHead + kCalls + "environment { key: 'A' value: '1' } environment { key: 'A' value: '2' }"),
+  EXPECT_THAT(faults(kHead + kCalls +
+                     "environment { key: 'A' value: '1' } environment { key: 'A' value: '2' }"),
               ElementsAre(HasSubstr("environment.A: is written twice")));
   std::string many;
-  for (int i = 0; i < 65; ++i) many += "environment { key: 'A" + std::to_string(i) + "' value: '' } ";
-  EXPECT_THAT(faults(kHead + kCalls + many), ElementsAre(HasSubstr("65 variables; keep at most 64")));
+  for (int i = 0; i < 65; ++i)
+    many += "environment { key: 'A" + std::to_string(i) + "' value: '' } ";
+  EXPECT_THAT(faults(kHead + kCalls + many),
+              ElementsAre(HasSubstr("65 variables; keep at most 64")));
 }
 
 TEST(Set, sets_any_field_by_its_path) {
-  const Spec spec = good(kHead + kCalls + "environment { key: 'A' value: '1' }",
-                         {"limits.memory=256MiB", "limits.cpus=2", "environment.FOO=bar=baz", "environment.A=2",
-                          "network.mode=LOOPBACK", "files.exec=true", "syscalls.groups=files",
-                          "danger={missing_limit: MEMORY why: 'a laptop'}", "overridable=limits.wall"});
+  const Spec spec =
+      good(kHead + kCalls + "environment { key: 'A' value: '1' }",
+           {"limits.memory=256MiB", "limits.cpus=2", "environment.FOO=bar=baz", "environment.A=2",
+            "network.mode=LOOPBACK", "files.exec=true", "syscalls.groups=files",
+            "danger={missing_limit: MEMORY why: 'a laptop'}", "overridable=limits.wall"});
   EXPECT_EQ(spec.limits.memory_bytes.get(), 256 * kMiB);
   EXPECT_EQ(spec.limits.cpu_ns.get(), 120 * kSecond);
   EXPECT_THAT(expanded_environment(spec), ElementsAre("A=2", "FOO=bar=baz"));
@@ -212,17 +235,22 @@ TEST(Set, names_the_option_in_its_faults) {
     const auto all = faults(kHead + kCalls, {option});
     return all.size() == 1 ? all[0] : std::to_string(all.size()) + " faults";
   };
-  EXPECT_THAT(fault("limits.memry=1"), "--set limits.memry=1: no field 'limits.memry'; did you mean 'limits.memory'?");
-  EXPECT_THAT(fault("limits.memory=1"), HasSubstr("--set limits.memory=1: limits.memory: '1' is not a size; "));
+  EXPECT_THAT(fault("limits.memry=1"),
+              "--set limits.memry=1: no field 'limits.memry'; did you mean 'limits.memory'?");
+  EXPECT_THAT(fault("limits.memory=1"),
+              HasSubstr("--set limits.memory=1: limits.memory: '1' is not a size; "));
   EXPECT_THAT(fault("limits.pids=-1"), HasSubstr("limits.pids takes a whole number"));
-  EXPECT_THAT(fault("limits.cpus=nan"), HasSubstr("--set limits.cpus=nan: limits.cpus: nan is out of range"));
+  EXPECT_THAT(fault("limits.cpus=nan"),
+              HasSubstr("--set limits.cpus=nan: limits.cpus: nan is out of range"));
   EXPECT_THAT(fault("network.mode=loopback"), HasSubstr("did you mean 'LOOPBACK'?"));
   EXPECT_THAT(fault("files.exec=yes"), HasSubstr("takes true or false"));
-  EXPECT_THAT(fault("syscalls.groups=nope"), HasSubstr("no group of system calls 'nope'; known groups: base, files, red"));
+  EXPECT_THAT(fault("syscalls.groups=nope"),
+              HasSubstr("no group of system calls 'nope'; known groups: base, files, red"));
   EXPECT_THAT(fault("limits"), HasSubstr("has no '='"));
   EXPECT_THAT(fault("environment=1"), HasSubstr("environment.NAME=VALUE"));
   EXPECT_THAT(fault("name.x=1"), HasSubstr("name takes text in quotes"));
-  EXPECT_THAT(fault("danger={syscal: 'x'}"), HasSubstr("danger has the fields missing_limit, syscall, why"));
+  EXPECT_THAT(fault("danger={syscal: 'x'}"),
+              HasSubstr("danger has the fields missing_limit, syscall, why"));
 }
 
 TEST(Print, gives_text_that_parses_to_the_same_spec) {
@@ -243,7 +271,8 @@ TEST(Print, gives_text_that_parses_to_the_same_spec) {
 class Installed : public testing::TestWithParam<const char*> {
  protected:
   Spec load() {
-    const auto source = find_policy(JAILRUN_SOURCE_DIR "/policies/" + std::string(GetParam()) + ".textproto");
+    const auto source =
+        find_policy(JAILRUN_SOURCE_DIR "/policies/" + std::string(GetParam()) + ".textproto");
     groups = load_groups(*source).value();
     const auto spec = parse(source->text, source->path, groups);
     if (!spec) {
@@ -253,7 +282,8 @@ class Installed : public testing::TestWithParam<const char*> {
   }
   GroupTexts groups;
 };
-INSTANTIATE_TEST_SUITE_P(Policies, Installed, testing::Values("python", "python-strict", "python-loopback", "exec"),
+INSTANTIATE_TEST_SUITE_P(Policies, Installed,
+                         testing::Values("python", "python-strict", "python-loopback", "exec"),
                          [](const auto& policy) {
                            std::string name = policy.param;
                            std::erase(name, '-');
@@ -314,7 +344,8 @@ TEST_F(PolicyDir, names_the_known_policies_for_an_unknown_one) {
   const auto missing = find_policy("pyhton");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().message, "no policy 'pyhton'");
-  EXPECT_THAT(missing.error().remedy, HasSubstr("did you mean 'python'? known policies: exec, python, "));
+  EXPECT_THAT(missing.error().remedy,
+              HasSubstr("did you mean 'python'? known policies: exec, python, "));
 }
 
 TEST_F(PolicyDir, refuses_what_is_no_small_file) {

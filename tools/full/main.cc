@@ -122,7 +122,7 @@ int main(int argc, char** argv) {
   const std::string first = words.front();
   if (first.empty() || (first.front() != '-' && !known_verb(app, first)))
     return fail("jailrun: unknown verb '" + first + "'; " +
-                did_you_mean(first, verbs, "see `jailrun --help`"));
+                did_you_mean(first, verbs, "`jailrun --help` lists them"));
   try {
     app.parse(
         std::vector<std::string>{words.rbegin(), words.rend()});  // CLI11 wants the last word first
@@ -138,7 +138,8 @@ int main(int argc, char** argv) {
 }  // namespace jailrun::full
 
 int main(int argc, char** argv) {
-  // From the thin binary, for a policy whose network needs netlink: `run` and `exec` as it would do them.
+  // From the thin binary, for a policy whose network needs netlink: `run` and `exec` as it would do
+  // them.
   if (argc > 2 && std::string_view(argv[1]) == jailrun::kLoopbackVerb) {
     jailrun::occupy_standard_descriptors();
     argv[1] = argv[0];

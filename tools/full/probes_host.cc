@@ -161,6 +161,7 @@ void probe_cgroups(Mechanisms& all) {
   add_limit(all, "memory limit", by.memory, "limits.memory");
   add_limit(all, "process limit", by.pids, "limits.pids");
   add_limit(all, "CPU limit", by.cpu, "limits.cpus");
+  made->watch_oom();
   const bool v1 = by.memory.find("v1") != std::string::npos;
   const bool told = !v1 || made->oom_event() >= 0;
   all.push_back(

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <vector>
+
+#include "jail/plan/nearest.h"
 #include "jail/sys/units.h"
 #include "tools/options.h"
 
@@ -13,6 +16,18 @@ constexpr std::uint64_t kShortestNs = 1'000'000, kLongestNs = 86'400'000'000'000
 Error bad_usage(std::string object, std::string message, const char* verb) {
   return Error{Stage::None, std::move(object), 0, std::move(message),
                std::string("see `jailrun ") + verb + " --help`"};
+}
+
+// What getopt_long stumbled over: a letter inside of a cluster ("-vq") leaves optind at the cluster.
+Error bad_option(int found, int letter, const char* word, const char* verb) {
+  const bool is_short = letter > 0 && letter < 256;
+  const std::string option = is_short ? std::string("-") + static_cast<char>(letter) : word;
+  if (found == ':') return bad_usage(option, "option " + option + " needs a value", verb);
+  Error error = bad_usage(option, "unknown or ambiguous option " + option, verb);
+  std::vector<std::string> known;
+  for (const OptionInfo& info : kOptions) known.push_back(std::string("--") + info.name);
+  if (!is_short) error.remedy = did_you_mean(option.substr(0, option.find('=')), known, error.remedy);
+  return error;
 }
 
 // SRC[:NAME]. A ':' may be part of a file's own name: the whole text is tried first.
@@ -40,11 +55,7 @@ Expected<CommandLine> parse_command_line(int argc, char** argv) {
   for (;;) {
     const int found = ::getopt_long(count, arguments, kShortOptions.data(), kLongOptions.data(), nullptr);
     if (found == -1) break;
-    if (found == '?' || found == ':') {
-      const std::string option = arguments[optind - 1];
-      return std::unexpected(bad_usage(option, found == '?' ? "unknown or ambiguous option " + option
-                                                            : "option " + option + " needs a value", verb));
-    }
+    if (found == '?' || found == ':') return std::unexpected(bad_option(found, optopt, arguments[optind - 1], verb));
     switch (static_cast<Option>(found)) {
       case Option::File: line.files.push_back(split_file(optarg)); break;
       case Option::Help: line.help = true; break;

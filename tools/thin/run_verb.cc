@@ -28,7 +28,8 @@ int report(const Error& error, bool json) {
   }
   std::fprintf(stderr, "jailrun: %s\n", error.line().c_str());
   if (error.stage == Stage::Exec && error.errno_value == ENOENT) return kStatusNotFound;
-  if (error.stage == Stage::Exec && error.errno_value == EACCES) return kStatusNotExecutable;
+  const bool not_executable = error.errno_value == EACCES || error.errno_value == ENOEXEC;
+  if (error.stage == Stage::Exec && not_executable) return kStatusNotExecutable;
   return kStatusOurs;
 }
 
@@ -40,7 +41,6 @@ Fd block_signals() {
   Fd events(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   ::sigaddset(&set, SIGPIPE);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
   return events;
 }
 
@@ -106,7 +106,11 @@ int print(const Result& result, const CommandLine& line) {
   int status = result.status;
   if (line.json) {
     const std::string text = to_json(result);
-    if (write_all(STDOUT_FILENO, text.data(), text.size()) != 0) status = kStatusCancelled;
+    if (const int error = write_all(STDOUT_FILENO, text.data(), text.size()); error != 0) {
+      std::fprintf(stderr, "jailrun: cannot write the result: %s; is stdout closed, or its disk full?\n",
+                   strerrordesc_np(error));
+      status = kStatusCancelled;
+    }
   }
   if (line.verbose) print_verbose(result);
   for (const std::string& warning : result.warnings) std::fprintf(stderr, "jailrun: warning: %s\n", warning.c_str());
@@ -119,16 +123,23 @@ int print(const Result& result, const CommandLine& line) {
   return status;
 }
 
+// Where the command line is faulty there is no CommandLine to ask.
+bool asks_for_json(int argc, char** argv) {
+  for (int i = 2; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
+    if (std::strcmp(argv[i], "--json") == 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Expected<CommandLine> line = parse_command_line(argc, argv);
-  if (!line) return report(line.error(), false);
+  if (!line) return report(line.error(), asks_for_json(argc, argv));
   if (line->help) become_full("", argv);
 
+  ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
   RunRequest request;
-  const Fd cancel = block_signals();
-  request.cancel = cancel.get();
   request.list_files = line->json;
   if (!line->json) {
     request.forward_out = STDOUT_FILENO;
@@ -142,6 +153,9 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr) become_full(kLoopbackVerb, argv);
   request.launch.bring_up_loopback = bring_up_loopback;
   if (const Expected<void> prepared = prepare(*line, request); !prepared) return report(prepared.error(), line->json);
+  // Not earlier: Ctrl-C must end a script that is still being typed.
+  const Fd cancel = block_signals();
+  request.cancel = cancel.get();
   Fd out;
   if (!line->out.empty()) {
     Expected<Fd> opened = open_out(line->out);

@@ -26,7 +26,7 @@ void become_full(const char* verb, char** argv) {
 
 void occupy_standard_descriptors() {
   int fd = 0;
-  do fd = ::open("/dev/null", O_RDWR);
+  do fd = ::open("/dev/null", O_RDONLY);
   while (fd >= 0 && fd <= STDERR_FILENO);
   if (fd > STDERR_FILENO) ::close(fd);
 }
