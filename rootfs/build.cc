@@ -1,6 +1,7 @@
 #include "rootfs/build.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -23,30 +24,47 @@ namespace {
 
 using nlohmann::json;
 
-volatile sig_atomic_t interrupted = 0;
-void note_signal(int signal) { interrupted = signal; }
+volatile sig_atomic_t noted = 0;
+void note_signal(int signal) { noted = signal; }
+
+constexpr std::array kSignals = {SIGINT, SIGTERM};
 
 // While it lives, SIGINT and SIGTERM are noted instead of ending us: there is something to clean
-// up.
+// up. They are blocked except in a ppoll with `outside`: one that came just before a blocking call
+// would be slept over.
 class SignalsNoted {
  public:
   SignalsNoted() {
-    interrupted = 0;
+    noted = 0;
+    sigset_t block;
+    ::sigemptyset(&block);
+    for (const int signal : kSignals) ::sigaddset(&block, signal);
+    ::sigprocmask(SIG_BLOCK, &block, &outside_);
     struct sigaction action = {};
-    action.sa_handler = note_signal;  // without SA_RESTART: a blocking read must return
+    action.sa_handler = note_signal;
     for (std::size_t i = 0; i < kSignals.size(); ++i)
       ::sigaction(kSignals[i], &action, &before_[i]);
   }
   ~SignalsNoted() {
+    // In this order: what came late goes to our handler.
+    ::sigprocmask(SIG_SETMASK, &outside_, nullptr);
     for (std::size_t i = 0; i < kSignals.size(); ++i)
       ::sigaction(kSignals[i], &before_[i], nullptr);
   }
   SignalsNoted(const SignalsNoted&) = delete;
   SignalsNoted& operator=(const SignalsNoted&) = delete;
 
+  const sigset_t& outside() const { return outside_; }
+  static bool interrupted() {
+    sigset_t pending;
+    ::sigpending(&pending);
+    return noted != 0 || ::sigismember(&pending, SIGINT) == 1 ||
+           ::sigismember(&pending, SIGTERM) == 1;
+  }
+
  private:
-  static constexpr std::array kSignals = {SIGINT, SIGTERM};
-  std::array<struct sigaction, 2> before_;
+  sigset_t outside_;
+  std::array<struct sigaction, kSignals.size()> before_;
 };
 
 std::unexpected<Error> build_failed(int errno_value, std::string message, std::string remedy) {
@@ -79,7 +97,7 @@ struct Builder {
   Fd lines;  // its stdout
 };
 
-Expected<Builder> start(const std::vector<std::string>& command, int lock) {
+Expected<Builder> start(const std::vector<std::string>& command, int lock, const sigset_t& mask) {
   std::vector<char*> arguments;
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -94,7 +112,8 @@ Expected<Builder> start(const std::vector<std::string>& command, int lock) {
   if (pid < 0)
     return build_failed(errno, "cannot start the builder", "raise the limit of processes");
   if (pid == 0) {
-    for (const int signal : {SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
+    for (const int signal : kSignals) ::signal(signal, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
     ::dup2(pipe.write.get(), STDOUT_FILENO);
     if (enter_namespaces(uid, gid) != 0) ::_exit(126);
     // After the change of credentials, which resets it.
@@ -109,15 +128,17 @@ Expected<Builder> start(const std::vector<std::string>& command, int lock) {
 }
 
 // Hands on the builder's lines until it is gone; its wait status. A signal to us ends it.
-int follow(const Builder& builder, const std::function<void(std::string_view)>& progress) {
+int follow(const Builder& builder, const sigset_t& mask,
+           const std::function<void(std::string_view)>& progress) {
   std::string pending;
   char buffer[4096];
   for (;;) {
-    const ssize_t n = ::read(builder.lines.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) {
-      if (interrupted != 0) ::kill(builder.pid, SIGTERM);
+    pollfd readable = {.fd = builder.lines.get(), .events = POLLIN, .revents = 0};
+    if (::ppoll(&readable, 1, nullptr, &mask) < 0) {
+      if (SignalsNoted::interrupted()) ::kill(builder.pid, SIGTERM);
       continue;
     }
+    const ssize_t n = ::read(builder.lines.get(), buffer, sizeof buffer);
     if (n <= 0) break;
     pending.append(buffer, static_cast<std::size_t>(n));
     for (std::size_t end; (end = pending.find('\n')) != std::string::npos;
@@ -125,8 +146,7 @@ int follow(const Builder& builder, const std::function<void(std::string_view)>& 
       if (progress) progress(std::string_view(pending).substr(0, end));
   }
   int status = 0;
-  while (::waitpid(builder.pid, &status, 0) < 0 && errno == EINTR)
-    if (interrupted != 0) ::kill(builder.pid, SIGTERM);
+  while (::waitpid(builder.pid, &status, 0) < 0 && errno == EINTR) continue;
   return status;
 }
 
@@ -165,19 +185,20 @@ Expected<Manifest> read_report(const std::string& path, int status) {
 }
 
 Expected<Manifest> make_tree(const Store& store, const std::string& recipe,
-                             const std::string& building, int lock, const BuildOptions& options) {
+                             const std::string& building, int lock, const SignalsNoted& signals,
+                             const BuildOptions& options) {
   const std::string tree = building + "/tree", report = building + "/report.json";
   std::vector<std::string> command = {
       "python3", "-B",      recipe + "/build.py", "--recipe", recipe, "--tree",
       tree,      "--cache", store.cache(),        "--report", report};
   if (!options.mirror.empty()) command.insert(command.end(), {"--mirror", options.mirror});
-  TRY(const Builder builder, start(command, lock));
-  const int status = follow(builder, options.progress);
-  if (interrupted != 0) return interruption();
+  TRY(const Builder builder, start(command, lock, signals.outside()));
+  const int status = follow(builder, signals.outside(), options.progress);
+  if (SignalsNoted::interrupted()) return interruption();
   TRY(Manifest manifest, read_report(report, status));
   if (options.progress) options.progress("hashing every file");
   TRY(manifest.entries, scan(tree));
-  if (interrupted != 0) return interruption();
+  if (SignalsNoted::interrupted()) return interruption();
   manifest.bytes = total_bytes(manifest.entries);
   if (::unlink(report.c_str()) != 0)
     return build_failed(errno, "cannot remove " + report, "check the rights of this directory");
@@ -200,17 +221,17 @@ Expected<Built> build(const Store& store, const std::string& recipe, const Build
   };
   if (!options.rebuild && is_current(store.current(options.image), key)) return finished(true);
 
-  const SignalsNoted signals;
   TRY_VOID(store.make_directories());
   TRY(const Fd lock, store.lock());
   // Whoever held the lock may have built the very image.
   if (!options.rebuild && is_current(store.current(options.image), key)) return finished(true);
   TRY_VOID(store.sweep(options.image));
 
+  const SignalsNoted signals;
   const std::string building =
       store.root() + "/.building-" + options.image + "-" + key + "-" + std::to_string(::getpid());
   TRY_VOID(make_directories(building, 0755));
-  Expected<Manifest> manifest = make_tree(store, recipe, building, lock.get(), options);
+  Expected<Manifest> manifest = make_tree(store, recipe, building, lock.get(), signals, options);
   if (!manifest) {
     // Best effort: the failure is what the caller must hear of, and the next build sweeps.
     static_cast<void>(remove_tree(building));

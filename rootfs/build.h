@@ -12,8 +12,8 @@ namespace jailrun::rootfs {
 
 struct BuildOptions {
   std::string image = "python";
-  std::string
-      mirror;  // of Debian; empty: the host's own if it is Debian's, else the tool's default
+  // Of Debian; empty: the host's own if it is Debian's, else the tool's default.
+  std::string mirror = {};
   bool rebuild = false;  // even if the current generation has the recipe's key
   std::function<void(std::string_view line)> progress = {};
 };

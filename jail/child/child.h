@@ -1,9 +1,9 @@
 // What runs between clone and exec: straight-line raw system calls, everything decided beforehand.
 //
-// The folder is compiled without exceptions, RTTI, sanitizers and stack protector, and links nothing; a
-// test compares its undefined symbols with an empty list. The owner fills a ChildArgs, clones, and calls
-// init_main() in the child, which never returns. Errors and times go through the Report, one shared page
-// that init keeps and the guest loses at exec.
+// The folder is compiled without exceptions, RTTI, sanitizers and stack protector, and links
+// nothing; a test compares its undefined symbols with an empty list. The owner fills a ChildArgs,
+// clones, and calls init_main() in the child, which never returns. Errors and times go through the
+// Report, one shared page that init keeps and the guest loses at exec.
 #pragma once
 
 #include <linux/filter.h>
@@ -44,15 +44,15 @@ struct TmpfsArgs {
 };
 
 struct InputArgs {
-  const char* name;      // one path component below /data
-  int tree_fd;           // a detached mount of the file, or -1
-  const char* content;   // where tree_fd is -1: bytes to copy
+  const char* name;     // one path component below /data
+  int tree_fd;          // a detached mount of the file, or -1
+  const char* content;  // where tree_fd is -1: bytes to copy
   std::size_t size;
 };
 
 struct ChildArgs {
   Report* report;
-  int control_fd;        // child's end: one byte in per gate, one byte out when ready; EOF: owner is dead
+  int control_fd;  // child's end: one byte in per gate, one byte out when ready; EOF: owner is dead
   int owner_control_fd;  // the owner's end, closed first
 
   const int* task_files;  // `tasks` of the cgroup v1 leaves
@@ -73,7 +73,7 @@ struct ChildArgs {
   std::size_t rlimit_count;
   const std::uint64_t* cpus;  // the caller's own affinity mask
   std::size_t cpu_words;
-  std::uint32_t cpu_count;    // how many of them the guest gets
+  std::uint32_t cpu_count;  // how many of them the guest gets
   std::uint32_t last_capability;
   LandlockPlan landlock;
   sock_fprog filter;

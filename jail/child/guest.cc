@@ -1,4 +1,5 @@
-// The process that becomes the guest: descriptors, filter, gate, exec. Runs in init's memory (vfork).
+// The process that becomes the guest: descriptors, filter, gate, exec. Runs in init's memory
+// (vfork).
 #include "jail/child/steps.h"
 
 namespace jailrun::child {
@@ -31,7 +32,8 @@ void reset_signals(const ChildArgs* args) {
   }
   sys(SYS_personality, 0);  // the caller's may switch off address randomization
   const unsigned long none = 0;
-  must(args, Stage::CloseDescriptors, sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, ptr(&none), 0, 8), 5);
+  must(args, Stage::CloseDescriptors,
+       sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, ptr(&none), 0, 8), 5);
 }
 
 void filter_syscalls(const ChildArgs* args) {
@@ -64,7 +66,8 @@ void guest_main(const ChildArgs* args) {
     const long result = sys(SYS_execve, ptr(args->candidates[i]), ptr(args->argv), ptr(args->envp));
     // As execvp: go on where the file is not there, remember where it may not be run.
     if (result == -kEacces) error = result;
-    if (result != -kEnoent && result != -kEnotdir && result != -kEacces) fail(args, Stage::Exec, result, i);
+    if (result != -kEnoent && result != -kEnotdir && result != -kEacces)
+      fail(args, Stage::Exec, result, i);
   }
   fail(args, Stage::Exec, error);
 }

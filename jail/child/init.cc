@@ -34,7 +34,8 @@ void take_ids(const ChildArgs* args) {
   sys(SYS_setsid);  // no terminal, and no signals of the caller's process group
   must(args, Stage::TakeIds, sys(SYS_setgroups, 0, 0));
   must(args, Stage::TakeIds, sys(SYS_setresgid, args->uid, args->uid, args->uid), 1);
-  // Capabilities survive: the id that is left behind has no mapping, so it is not this namespace's root.
+  // Capabilities survive: the id that is left behind has no mapping, so it is not this namespace's
+  // root.
   must(args, Stage::TakeIds, sys(SYS_setresuid, args->uid, args->uid, args->uid), 2);
   sys(SYS_umask, 022);
   end(args, Stage::TakeIds);
@@ -55,7 +56,8 @@ void set_hostname(const ChildArgs* args) {
   begin(args, Stage::SetHostname);
   std::size_t length = 0;
   while (args->hostname[length] != 0) ++length;
-  must(args, Stage::SetHostname, sys(SYS_sethostname, ptr(args->hostname), static_cast<long>(length)));
+  must(args, Stage::SetHostname,
+       sys(SYS_sethostname, ptr(args->hostname), static_cast<long>(length)));
   must(args, Stage::SetHostname, sys(SYS_setdomainname, ptr("(none)"), 6), 1);
   end(args, Stage::SetHostname);
 }
@@ -64,13 +66,14 @@ void limit_resources(const ChildArgs* args) {
   begin(args, Stage::LimitResources);
   for (unsigned i = 0; i < args->rlimit_count; ++i) {
     const std::uint64_t both[2] = {args->rlimits[i].value, args->rlimits[i].value};
-    must(args, Stage::LimitResources, sys(SYS_prlimit64, 0, args->rlimits[i].resource, ptr(both), 0), i);
+    must(args, Stage::LimitResources,
+         sys(SYS_prlimit64, 0, args->rlimits[i].resource, ptr(both), 0), i);
   }
   end(args, Stage::LimitResources);
 }
 
-// As many of the caller's CPUs as the limit rounds up to, from the one that the scheduler has just chosen
-// for this process: moving to another would cost more than the rest of set-up.
+// As many of the caller's CPUs as the limit rounds up to, from the one that the scheduler has just
+// chosen for this process: moving to another would cost more than the rest of set-up.
 void set_affinity(const ChildArgs* args) {
   begin(args, Stage::SetAffinity);
   constexpr unsigned kWords = 16;
@@ -104,8 +107,7 @@ void no_new_privs(const ChildArgs* args) {
 
 // vfork on a stack of its own: the child runs in this memory until it executes, nothing is copied.
 long spawn_guest(const ChildArgs* args) {
-  register long flags asm("rdi") =
-      static_cast<long>(uapi::kCloneVm | uapi::kCloneVfork) | kSigchld;
+  register long flags asm("rdi") = static_cast<long>(uapi::kCloneVm | uapi::kCloneVfork) | kSigchld;
   register long stack asm("rsi") = reinterpret_cast<long>(args->guest_stack_top);
   register long no_tid asm("rdx") = 0;
   register long no_child_tid asm("r10") = 0;
@@ -122,14 +124,14 @@ long spawn_guest(const ChildArgs* args) {
       "hlt\n"
       "1:"
       : "=a"(result)
-      : "a"(SYS_clone), "r"(flags), "r"(stack), "r"(no_tid), "r"(no_child_tid), "r"(argument),
-        [entry] "r"(&guest_main)
+      : "a"(SYS_clone), "r"(flags), "r"(stack), "r"(no_tid), "r"(no_child_tid),
+        "r"(argument), [entry] "r"(&guest_main)
       : "rcx", "r8", "r11", "memory");
   return result;
 }
 
-// Reaps until the guest's first process has ended. When this returns and init ends, the kernel kills
-// whatever else lives in the pid namespace.
+// Reaps until the guest's first process has ended. When this returns and init ends, the kernel
+// kills whatever else lives in the pid namespace.
 void reap(const ChildArgs* args, long guest) {
   for (;;) {
     int status = 0;

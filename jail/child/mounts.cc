@@ -1,5 +1,5 @@
-// The guest's file system, by the mount API on descriptors. The current directory is the image: clone
-// moved it into the new mount namespace, so no path of the host is walked.
+// The guest's file system, by the mount API on descriptors. The current directory is the image:
+// clone moved it into the new mount namespace, so no path of the host is walked.
 #include "jail/child/steps.h"
 #include "jail/sys/uapi.h"
 
@@ -8,10 +8,12 @@ namespace {
 
 using namespace jailrun::uapi;
 
-constexpr long kOWronly = 1, kOCreat = 0100, kOExcl = 0200, kONofollow = 0400000, kOCloexec = 02000000;
+constexpr long kOWronly = 1, kOCreat = 0100, kOExcl = 0200, kONofollow = 0400000,
+               kOCloexec = 02000000;
 
 long set_attributes(long fd, std::uint64_t attributes) {
-  const mount_attr attr{.attr_set = attributes, .attr_clr = 0, .propagation = kMsPrivate, .userns_fd = 0};
+  const mount_attr attr{
+      .attr_set = attributes, .attr_clr = 0, .propagation = kMsPrivate, .userns_fd = 0};
   return sys(SYS_mount_setattr, fd, ptr(""), kAtEmptyPath, ptr(&attr), sizeof attr);
 }
 
@@ -30,7 +32,8 @@ long new_mount(const char* type, const Option (&options)[N], std::uint64_t attri
   const long context = sys(SYS_fsopen, ptr(type), kFsopenCloexec);
   if (context < 0) return context;
   for (const Option& option : options) {
-    const long r = sys(SYS_fsconfig, context, kFsconfigSetString, ptr(option.key), ptr(option.value), 0);
+    const long r =
+        sys(SYS_fsconfig, context, kFsconfigSetString, ptr(option.key), ptr(option.value), 0);
     if (r < 0) return r;
   }
   const long created = sys(SYS_fsconfig, context, kFsconfigCmdCreate, 0, 0, 0);
@@ -45,17 +48,20 @@ long write_new_file(long dir, const InputArgs& input) {
                       kOWronly | kOCreat | kOExcl | kONofollow | kOCloexec, 0444);
   if (fd < 0) return fd;
   for (std::size_t done = 0; done < input.size;) {
-    const long n = sys(SYS_write, fd, ptr(input.content + done), static_cast<long>(input.size - done));
+    const long n =
+        sys(SYS_write, fd, ptr(input.content + done), static_cast<long>(input.size - done));
     if (n < 0) return n;
     done += static_cast<std::size_t>(n);
   }
   return sys(SYS_close, fd);
 }
 
-// A tmpfs that is filled and then made read-only. Its pages belong to the jail's memory like all others.
+// A tmpfs that is filled and then made read-only. Its pages belong to the jail's memory like all
+// others.
 long small_tmpfs(const ChildArgs* args, Stage stage, int root, const char* target) {
   const Option options[] = {{"size", "100%"}, {"nr_inodes", "4096"}, {"mode", "0755"}};
-  const long mount = must(args, stage, new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
+  const long mount =
+      must(args, stage, new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
   must(args, stage, attach(mount, root, target), 1);
   return mount;
 }
@@ -64,9 +70,8 @@ long small_tmpfs(const ChildArgs* args, Stage stage, int root, const char* targe
 
 int mount_root(const ChildArgs* args) {
   begin(args, Stage::MountRoot);
-  const long root =
-      must(args, Stage::MountRoot,
-           sys(SYS_open_tree, kAtFdcwd, ptr("."), kOpenTreeClone | kOpenTreeCloexec));
+  const long root = must(args, Stage::MountRoot,
+                         sys(SYS_open_tree, kAtFdcwd, ptr("."), kOpenTreeClone | kOpenTreeCloexec));
   must(args, Stage::MountRoot, set_attributes(root, kMountRdonly | kMountNosuid | kMountNodev), 1);
   must(args, Stage::MountRoot,
        sys(SYS_move_mount, root, ptr(""), kAtFdcwd, ptr("."), kMoveMountFromEmptyPath), 2);
@@ -79,9 +84,11 @@ void mount_dev(const ChildArgs* args, int root) {
   for (unsigned i = 0; args->devices[i] != nullptr; ++i) {
     // "/dev/null" of the host, onto "dev/null" of the image.
     const char* host = args->devices[i];
-    const long node = must(args, Stage::MountDev,
-                           sys(SYS_open_tree, kAtFdcwd, ptr(host), kOpenTreeClone | kOpenTreeCloexec), i);
-    must(args, Stage::MountDev, set_attributes(node, kMountRdonly | kMountNosuid | kMountNoexec), i);
+    const long node =
+        must(args, Stage::MountDev,
+             sys(SYS_open_tree, kAtFdcwd, ptr(host), kOpenTreeClone | kOpenTreeCloexec), i);
+    must(args, Stage::MountDev, set_attributes(node, kMountRdonly | kMountNosuid | kMountNoexec),
+         i);
     must(args, Stage::MountDev, attach(node, root, host + 1), i);
     sys(SYS_close, node);
   }
@@ -110,7 +117,9 @@ void mount_data(const ChildArgs* args, int root) {
       must(args, Stage::MountData, write_new_file(data, input), i);
       if (input.tree_fd < 0) continue;
       must(args, Stage::MountData,
-           sys(SYS_move_mount, input.tree_fd, ptr(""), data, ptr(input.name), kMoveMountFromEmptyPath), i);
+           sys(SYS_move_mount, input.tree_fd, ptr(""), data, ptr(input.name),
+               kMoveMountFromEmptyPath),
+           i);
     }
     must(args, Stage::MountData, set_attributes(data, kMountRdonly));
   }

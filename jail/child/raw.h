@@ -1,5 +1,5 @@
-// System calls without libc: no errno, no cancellation points, no locks that another thread could hold.
-// Each returns what the kernel returns: a value, or -errno.
+// System calls without libc: no errno, no cancellation points, no locks that another thread could
+// hold. Each returns what the kernel returns: a value, or -errno.
 #pragma once
 
 #include <sys/syscall.h>

@@ -9,7 +9,8 @@ constexpr long kOPath = 010000000, kOCloexec = 02000000;
 
 void allow_beneath(const ChildArgs* args, long ruleset, const char* path, std::uint64_t access,
                    unsigned index) {
-  const long fd = must(args, Stage::RestrictPaths, sys(SYS_open, ptr(path), kOPath | kOCloexec), index);
+  const long fd =
+      must(args, Stage::RestrictPaths, sys(SYS_open, ptr(path), kOPath | kOCloexec), index);
   const uapi::landlock_path_beneath_attr rule{access, static_cast<std::int32_t>(fd)};
   must(args, Stage::RestrictPaths,
        sys(SYS_landlock_add_rule, ruleset, uapi::kLandlockRulePathBeneath, ptr(&rule), 0), index);
@@ -23,7 +24,8 @@ void drop_capabilities(const ChildArgs* args) {
   for (unsigned capability = 0; capability <= args->last_capability; ++capability) {
     must(args, Stage::DropCapabilities, sys(SYS_prctl, PR_CAPBSET_DROP, capability), capability);
   }
-  must(args, Stage::DropCapabilities, sys(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), 100);
+  must(args, Stage::DropCapabilities, sys(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL),
+       100);
   struct {
     std::uint32_t version;
     std::int32_t pid;
@@ -38,7 +40,8 @@ void restrict_paths(const ChildArgs* args) {
   const LandlockPlan& plan = args->landlock;
   if (plan.abi > 0) {
     const uapi::landlock_ruleset_attr attr{plan.handled_fs, plan.handled_net, plan.scoped};
-    // Older kernels know a shorter struct and refuse a longer one even if the rest is zero-sized for them.
+    // Older kernels know a shorter struct and refuse a longer one even if the rest is zero-sized
+    // for them.
     const long size = plan.abi >= 6 ? 24 : plan.abi >= 4 ? 16 : 8;
     const long ruleset =
         must(args, Stage::RestrictPaths, sys(SYS_landlock_create_ruleset, ptr(&attr), size, 0));
@@ -47,8 +50,9 @@ void restrict_paths(const ChildArgs* args) {
       allow_beneath(args, ruleset, args->tmpfs[i].target, plan.write_fs, 2 + i);
     }
     for (unsigned i = 0; args->devices[i] != nullptr; ++i) {
-      // LANDLOCK_ACCESS_FS_WRITE_FILE | READ_FILE: a device file has no entries.
-      allow_beneath(args, ruleset, args->devices[i], plan.handled_fs & 0x6, 10 + i);
+      // LANDLOCK_ACCESS_FS_WRITE_FILE, READ_FILE and IOCTL_DEV (isatty asks); a device file has no
+      // entries.
+      allow_beneath(args, ruleset, args->devices[i], plan.handled_fs & 0x8006, 10 + i);
     }
     must(args, Stage::RestrictPaths, sys(SYS_landlock_restrict_self, ruleset, 0), 20);
     sys(SYS_close, ruleset);

@@ -66,8 +66,10 @@ std::uint64_t field(const std::string& text, std::string_view key) {
 }
 
 Error refused(const std::string& limit, const char* file, int error) {
-  return Error{Stage::MakeCgroup, limit, error, "this host does not let jailrun enforce " + limit + " (" + file + ")",
-               "run `jailrun doctor` to see what is missing, or name the limit in the policy's danger block"};
+  return Error{Stage::MakeCgroup, limit, error,
+               "this host does not let jailrun enforce " + limit + " (" + file + ")",
+               "run `jailrun doctor` to see what is missing, or name the limit in the policy's "
+               "danger block"};
 }
 
 void kill_members(int dir) {
@@ -102,7 +104,8 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
   const std::string parent = root + own;
   leaf.parent = Fd(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!leaf.parent.valid()) {
-    return std::unexpected(sys_error(Stage::MakeCgroup, parent, "cannot open the own cgroup " + parent,
+    return std::unexpected(sys_error(Stage::MakeCgroup, parent,
+                                     "cannot open the own cgroup " + parent,
                                      "run where /sys/fs/cgroup shows this process's groups"));
   }
   int made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
@@ -115,13 +118,15 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
     made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
   }
   if (made != 0) {
-    return std::unexpected(sys_error(Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
-                                     "run as root or have the group delegated; see `jailrun doctor`"));
+    return std::unexpected(
+        sys_error(Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
+                  "run as root or have the group delegated; see `jailrun doctor`"));
   }
   leaf.dir = Fd(::openat(leaf.parent.get(), name_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!leaf.dir.valid()) {
-    Error failed = sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
-                             "raise the limit of open files");
+    Error failed =
+        sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
+                  "raise the limit of open files");
     ::unlinkat(leaf.parent.get(), name_.c_str(), AT_REMOVEDIR);
     return std::unexpected(std::move(failed));
   }
@@ -132,10 +137,12 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
 Expected<void> Cgroup::limit_v1(const CgroupLimits& limits) {
   const std::string bytes = std::to_string(limits.memory_bytes);
   if (memory_.dir.valid()) {
-    if (const int error = write_file_at(memory_.dir.get(), "memory.limit_in_bytes", bytes); error != 0) {
+    if (const int error = write_file_at(memory_.dir.get(), "memory.limit_in_bytes", bytes);
+        error != 0) {
       return std::unexpected(refused("limits.memory", "memory.limit_in_bytes", error));
     }
-    // Absent where the kernel does not account swap; then there is none to hide in, or it is not counted.
+    // Absent where the kernel does not account swap; then there is none to hide in, or it is not
+    // counted.
     write_file_at(memory_.dir.get(), "memory.memsw.limit_in_bytes", bytes);
     enforcement_.memory = "cgroup v1 memory.limit_in_bytes";
   }
@@ -165,7 +172,8 @@ Expected<void> Cgroup::limit_v2(const CgroupLimits& limits) {
     v2_memory_ = true;
     enforcement_.memory = "cgroup v2 memory.max";
   }
-  if (enforcement_.pids.empty() && write_file_at(dir, "pids.max", std::to_string(limits.pids + 1)) == 0) {
+  if (enforcement_.pids.empty() &&
+      write_file_at(dir, "pids.max", std::to_string(limits.pids + 1)) == 0) {
     v2_pids_ = true;
     enforcement_.pids = "cgroup v2 pids.max";
   }
@@ -183,7 +191,8 @@ Expected<void> Cgroup::limit_v2(const CgroupLimits& limits) {
                   {enforcement_.cpu, kLackCpu, "limits.cpus"}};
   for (const auto& limit : required) {
     if (!limit.by.empty()) continue;
-    if ((limits.may_lack & limit.bit) == 0) return std::unexpected(refused(limit.name, "no cgroup controller", 0));
+    if ((limits.may_lack & limit.bit) == 0)
+      return std::unexpected(refused(limit.name, "no cgroup controller", 0));
     limit.by = "nothing (danger block)";
   }
   return {};
@@ -195,7 +204,8 @@ void Cgroup::watch_oom() {
   Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const Fd control(::openat(memory_.dir.get(), "memory.oom_control", O_RDONLY | O_CLOEXEC));
   const std::string line = std::to_string(event.get()) + " " + std::to_string(control.get());
-  if (write_file_at(memory_.dir.get(), "cgroup.event_control", line) == 0) oom_event_ = std::move(event);
+  if (write_file_at(memory_.dir.get(), "cgroup.event_control", line) == 0)
+    oom_event_ = std::move(event);
 }
 
 Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& limits) {
@@ -208,13 +218,15 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
   const std::string v2_root = pure ? mount : mount + "/unified";
   const auto own_v2 = own_group(table, "");
   if (!own_v2 || !is_v2(v2_root)) {
-    return std::unexpected(Error{Stage::MakeCgroup, v2_root, 0, "no cgroup v2 hierarchy at " + v2_root,
+    return std::unexpected(Error{Stage::MakeCgroup, v2_root, 0,
+                                 "no cgroup v2 hierarchy at " + v2_root,
                                  "mount one: `mount -t cgroup2 none " + v2_root + "`"});
   }
   std::string parent = *own_v2;
   if (pure && ::geteuid() == 0) {
     // A group with processes cannot give controllers to children, except the root: go there.
-    const std::string own_control = read_file_at(AT_FDCWD, (mount + parent + "/cgroup.subtree_control").c_str());
+    const std::string own_control =
+        read_file_at(AT_FDCWD, (mount + parent + "/cgroup.subtree_control").c_str());
     if (own_control.find("memory") == std::string::npos) {
       const Fd root(::open(mount.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
       write_file_at(root.get(), "cgroup.subtree_control", "+memory +pids +cpu");
@@ -234,7 +246,8 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
       const auto own = own_group(table, hierarchy.controller);
       if (!own) continue;  // no such hierarchy; limit_v2 decides whether that may be
       TRY_VOID(group.make_leaf(hierarchy.leaf, mount + "/" + hierarchy.controller, *own));
-      group.task_files_.emplace_back(::openat(hierarchy.leaf.dir.get(), "tasks", O_WRONLY | O_CLOEXEC));
+      group.task_files_.emplace_back(
+          ::openat(hierarchy.leaf.dir.get(), "tasks", O_WRONLY | O_CLOEXEC));
     }
     TRY_VOID(group.limit_v1(limits));
   }
@@ -255,11 +268,13 @@ std::string Cgroup::check_limits() const {
     const char* file;
     std::string expected;
   } checks[] = {
-      {memory_.dir.get(), "memory.limit_in_bytes", std::to_string(limits_.memory_bytes / page * page)},
+      {memory_.dir.get(), "memory.limit_in_bytes",
+       std::to_string(limits_.memory_bytes / page * page)},
       {pids_.dir.get(), "pids.max", std::to_string(limits_.pids + 1)},
       {cpu_.dir.get(), "cpu.cfs_quota_us", std::to_string(kPeriodUs * limits_.cpu_millis / 1000)},
       {cpu_.dir.get(), "cpu.cfs_period_us", std::to_string(kPeriodUs)},
-      {v2_memory_ ? v2_.dir.get() : -1, "memory.max", std::to_string(limits_.memory_bytes / page * page)},
+      {v2_memory_ ? v2_.dir.get() : -1, "memory.max",
+       std::to_string(limits_.memory_bytes / page * page)},
       {v2_pids_ ? v2_.dir.get() : -1, "pids.max", std::to_string(limits_.pids + 1)},
   };
   for (const auto& check : checks) {
@@ -331,7 +346,8 @@ Expected<void> Cgroup::remove() {
     leaf->dir.reset();
   }
   if (failed != 0) {
-    return std::unexpected(Error{Stage::Teardown, name_, failed, "the cgroup " + name_ + " stays behind",
+    return std::unexpected(Error{Stage::Teardown, name_, failed,
+                                 "the cgroup " + name_ + " stays behind",
                                  "the next run that leases its uid sweeps it"});
   }
   return {};

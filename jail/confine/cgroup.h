@@ -1,8 +1,9 @@
-// Cgroup: one leaf per jail in each hierarchy that enforces something, and what the kernel says there.
+// Cgroup: one leaf per jail in each hierarchy that enforces something, and what the kernel says
+// there.
 //
-// Pure v2 hosts: one leaf with memory, pids and cpu. Hybrid hosts (memory, pids and cpu on v1): a v2 leaf
-// for kill, events and cpu.stat, which need no controller, and v1 leaves for the limits. The leaf lies
-// beneath the owner's own group, so that an outer limit holds for the jail as well.
+// Pure v2 hosts: one leaf with memory, pids and cpu. Hybrid hosts (memory, pids and cpu on v1): a
+// v2 leaf for kill, events and cpu.stat, which need no controller, and v1 leaves for the limits.
+// The leaf lies beneath the owner's own group, so that an outer limit holds for the jail as well.
 #pragma once
 
 #include <sys/types.h>
@@ -18,9 +19,9 @@ namespace jailrun {
 
 struct CgroupLimits {
   std::uint64_t memory_bytes;
-  std::uint32_t pids;       // of the guest; the jail's init is added
+  std::uint32_t pids;  // of the guest; the jail's init is added
   std::uint32_t cpu_millis;
-  std::uint32_t may_lack;   // kLack* bits of plan.h
+  std::uint32_t may_lack;  // kLack* bits of plan.h
 };
 
 // What the kernel counted; empty where the host has no such counter.
@@ -37,8 +38,9 @@ struct Enforcement {
 
 class Cgroup {
  public:
-  // `name` must be unique among live jails (it carries the leased uid); a leaf of that name that a crashed
-  // owner left is emptied and used again. Fails where a limit cannot be enforced and may not be lacking.
+  // `name` must be unique among live jails (it carries the leased uid); a leaf of that name that a
+  // crashed owner left is emptied and used again. Fails where a limit cannot be enforced and may
+  // not be lacking.
   static Expected<Cgroup> create(const std::string& name, const CgroupLimits& limits);
 
   Cgroup(Cgroup&&) = default;
@@ -46,8 +48,9 @@ class Cgroup {
   ~Cgroup();  // kills what is left and removes the leaves
 
   int v2_fd() const { return v2_.dir.get(); }  // for CLONE_INTO_CGROUP
-  // Open `tasks` files of the v1 leaves: whoever writes "0" into one is in it. A thread that moves itself
-  // needs no lock of the kernel's; moving another one by its pid waits for an RCU grace period, up to 15 ms.
+  // Open `tasks` files of the v1 leaves: whoever writes "0" into one is in it. A thread that moves
+  // itself needs no lock of the kernel's; moving another one by its pid waits for an RCU grace
+  // period, up to 15 ms.
   const std::vector<Fd>& task_files() const { return task_files_; }
   // Reads the limit files back: an empty string, or what differs.
   std::string check_limits() const;
@@ -58,8 +61,8 @@ class Cgroup {
 
   std::uint64_t cpu_ns() const;
   void kill() const;
-  // From here on oom_event() tells. Called when the guest runs: until then set-up is what counts, and an
-  // out-of-memory before shows in evidence() all the same.
+  // From here on oom_event() tells. Called when the guest runs: until then set-up is what counts,
+  // and an out-of-memory before shows in evidence() all the same.
   void watch_oom();
   // An eventfd that becomes readable on the first out-of-memory in the v1 leaf; -1 on v2, where the
   // kernel kills the whole group by itself (memory.oom.group).

@@ -12,7 +12,8 @@ Expected<Fd> open_run_dir() {
   if (::geteuid() != 0) {
     const char* base = std::getenv("XDG_RUNTIME_DIR");
     if (base == nullptr || base[0] != '/') {
-      return std::unexpected(Error{Stage::LeaseUid, "XDG_RUNTIME_DIR", 0, "XDG_RUNTIME_DIR is not set",
+      return std::unexpected(Error{Stage::LeaseUid, "XDG_RUNTIME_DIR", 0,
+                                   "XDG_RUNTIME_DIR is not set",
                                    "log in through a session that sets it, or run as root"});
     }
     path = std::string(base) + "/jailrun";
@@ -24,7 +25,8 @@ Expected<Fd> open_run_dir() {
   Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat st{};
   if (!dir.valid() || ::fstat(dir.get(), &st) != 0) {
-    return std::unexpected(sys_error(Stage::LeaseUid, path, "cannot open " + path, "remove what is in its place"));
+    return std::unexpected(
+        sys_error(Stage::LeaseUid, path, "cannot open " + path, "remove what is in its place"));
   }
   if (st.st_uid != ::geteuid() || (st.st_mode & 077) != 0) {
     return std::unexpected(Error{Stage::LeaseUid, path, 0, path + " is not private to this user",
@@ -36,23 +38,28 @@ Expected<Fd> open_run_dir() {
 Expected<UidLease> UidLease::acquire(const Fd& run_dir) {
   Fd file(::openat(run_dir.get(), "uids", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file.valid()) {
-    return std::unexpected(sys_error(Stage::LeaseUid, "uids", "cannot open the lock file of host uids",
+    return std::unexpected(sys_error(Stage::LeaseUid, "uids",
+                                     "cannot open the lock file of host uids",
                                      "free space or descriptors in the run directory"));
   }
-  // The lowest free one: a crashed owner's leftovers carry its number and are swept by the next lease.
+  // The lowest free one: a crashed owner's leftovers carry its number and are swept by the next
+  // lease.
   for (std::uint32_t slot = 0; slot < kUidCount; ++slot) {
     struct flock lock{};
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     lock.l_start = slot;
     lock.l_len = 1;
-    if (::fcntl(file.get(), F_OFD_SETLK, &lock) == 0) return UidLease(std::move(file), kUidBase + slot);
+    if (::fcntl(file.get(), F_OFD_SETLK, &lock) == 0)
+      return UidLease(std::move(file), kUidBase + slot);
     if (errno != EAGAIN && errno != EACCES) {
-      return std::unexpected(sys_error(Stage::LeaseUid, "uids", "cannot lock a host uid",
-                                       "put the run directory on a file system with OFD locks (tmpfs)"));
+      return std::unexpected(
+          sys_error(Stage::LeaseUid, "uids", "cannot lock a host uid",
+                    "put the run directory on a file system with OFD locks (tmpfs)"));
     }
   }
-  return std::unexpected(Error{Stage::LeaseUid, "uids", 0, "all 65536 host uids are in use by live jails",
+  return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
+                               "all 65536 host uids are in use by live jails",
                                "wait for some of them to end"});
 }
 

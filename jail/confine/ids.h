@@ -19,8 +19,8 @@ inline constexpr std::uint32_t kGuestUid = 1000;
 Expected<Fd> open_run_dir();
 
 // A uid that no other live jail on this host has. The lease is a byte-range lock on an open file
-// description: whoever holds a copy of the descriptor holds it, and the kernel ends it with the last one,
-// also after kill -9. Nothing is ever stale.
+// description: whoever holds a copy of the descriptor holds it, and the kernel ends it with the
+// last one, also after kill -9. Nothing is ever stale.
 class UidLease {
  public:
   static Expected<UidLease> acquire(const Fd& run_dir);
@@ -33,7 +33,8 @@ class UidLease {
   std::uint32_t uid_;
 };
 
-// Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing else.
+// Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing
+// else.
 Expected<void> map_ids(pid_t child, std::uint32_t host_uid);
 
 }  // namespace jailrun

@@ -32,24 +32,29 @@ Expected<Fd> open_regular(const std::string& path, const char* what, struct stat
                                      "name a file; give several with --file for each"));
   }
   if (!S_ISREG(st.st_mode)) {
-    return std::unexpected(bad_input(path, 0, std::string(what) + " " + path + " is not a regular file",
+    return std::unexpected(bad_input(path, 0,
+                                     std::string(what) + " " + path + " is not a regular file",
                                      "copy its content into a file first"));
   }
   return file;
 }
 
 Fd detached_mount(const Fd& file) {
-  return Fd(static_cast<int>(::syscall(SYS_open_tree, file.get(), "",
-                                       uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
+  return Fd(static_cast<int>(
+      ::syscall(SYS_open_tree, file.get(), "",
+                uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
 }
 
 bool set_attributes(const Fd& tree, std::uint64_t attributes, int userns) {
-  const uapi::mount_attr attr{.attr_set = attributes, .attr_clr = 0, .propagation = uapi::kMsPrivate,
+  const uapi::mount_attr attr{.attr_set = attributes,
+                              .attr_clr = 0,
+                              .propagation = uapi::kMsPrivate,
                               .userns_fd = static_cast<std::uint64_t>(userns < 0 ? 0 : userns)};
   return ::syscall(SYS_mount_setattr, tree.get(), "", uapi::kAtEmptyPath, &attr, sizeof attr) == 0;
 }
 
-// A user namespace whose only mapping is `from` (on disk) to `to` (as seen): what an id-mapped mount needs.
+// A user namespace whose only mapping is `from` (on disk) to `to` (as seen): what an id-mapped
+// mount needs.
 Fd id_mapping(const struct stat& st, std::uint32_t to) {
   uapi::clone_args args{};
   int pidfd = -1;
@@ -71,7 +76,8 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
   const std::string uid = std::to_string(st.st_uid) + " " + std::to_string(to) + " 1\n";
   const std::string gid = std::to_string(st.st_gid) + " " + std::to_string(to) + " 1\n";
   Fd userns;
-  if (write_file_at(proc.get(), "uid_map", uid) == 0 && write_file_at(proc.get(), "gid_map", gid) == 0) {
+  if (write_file_at(proc.get(), "uid_map", uid) == 0 &&
+      write_file_at(proc.get(), "gid_map", gid) == 0) {
     userns = Fd(::openat(proc.get(), "ns/user", O_RDONLY | O_CLOEXEC));
   }
   ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
@@ -80,7 +86,8 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
   return userns;
 }
 
-Expected<std::string> read_whole(const Fd& file, const std::string& path, std::uint64_t limit, const char* what) {
+Expected<std::string> read_whole(const Fd& file, const std::string& path, std::uint64_t limit,
+                                 const char* what) {
   std::string content;
   char buffer[65536];
   for (;;) {
@@ -93,8 +100,9 @@ Expected<std::string> read_whole(const Fd& file, const std::string& path, std::u
     if (n == 0) return content;
     content.append(buffer, static_cast<std::size_t>(n));
     if (content.size() > limit) {
-      return std::unexpected(bad_input(path, 0, std::string(what) + " " + path + " is larger than " + format_bytes(limit),
-                                       "give data as --file; code is smaller than that"));
+      return std::unexpected(bad_input(
+          path, 0, std::string(what) + " " + path + " is larger than " + format_bytes(limit),
+          "give data as --file; code is smaller than that"));
     }
   }
 }
@@ -104,9 +112,12 @@ bool valid_name(const std::string& name) {
          name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
 }
 
-// Length of the UTF-8 sequence at `at`, or 0 where it is none (RFC 3629: no overlong form, no surrogate).
+// Length of the UTF-8 sequence at `at`, or 0 where it is none (RFC 3629: no overlong form, no
+// surrogate).
 std::size_t utf8_length(const std::string& text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
   const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0) == 0x80; };
   const unsigned a = byte(at), b = byte(at + 1);
   if (a < 0x80) return 1;
@@ -138,21 +149,25 @@ Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
   Input input;
   input.name = source.name.empty() ? source.path.substr(source.path.rfind('/') + 1) : source.name;
   if (!valid_name(input.name)) {
-    return std::unexpected(bad_input(source.path, 0, "'" + input.name + "' is no file name for /data",
+    return std::unexpected(bad_input(source.path, 0,
+                                     "'" + input.name + "' is no file name for /data",
                                      "use --file " + source.path + ":NAME with a plain name"));
   }
-  constexpr std::uint64_t kReadOnly = uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
+  constexpr std::uint64_t kReadOnly =
+      uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
   Fd tree = detached_mount(file);
   if (tree.valid()) {
     if ((st.st_mode & S_IROTH) != 0) {
       if (set_attributes(tree, kReadOnly, -1)) input.tree = std::move(tree);
     } else if (const Fd userns = id_mapping(st, host_uid); userns.valid()) {
-      if (set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get())) input.tree = std::move(tree);
+      if (set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get()))
+        input.tree = std::move(tree);
     }
   }
   if (input.tree.valid()) return input;
   TRY(input.content, read_whole(file, source.path, kMaxCopyBytes, "input"));
-  warnings.push_back("input " + input.name + " was copied: its file system cannot be mounted for the guest's id");
+  warnings.push_back("input " + input.name +
+                     " was copied: its file system cannot be mounted for the guest's id");
   return input;
 }
 
@@ -169,8 +184,9 @@ Expected<std::string> read_script(const std::string& path) {
   for (std::size_t at = 0; at < script.size();) {
     const std::size_t length = utf8_length(script, at);
     if (script[at] == '\0' || (length == 0 && !declares_encoding(script))) {
-      return std::unexpected(bad_input(path, 0, "script " + path + " is not UTF-8 text (line " + std::to_string(line) + ")",
-                                       "save it as UTF-8, or declare its encoding in the first line"));
+      return std::unexpected(bad_input(
+          path, 0, "script " + path + " is not UTF-8 text (line " + std::to_string(line) + ")",
+          "save it as UTF-8, or declare its encoding in the first line"));
     }
     if (script[at] == '\n') ++line;
     at += length == 0 ? 1 : length;

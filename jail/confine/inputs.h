@@ -10,9 +10,9 @@
 namespace jailrun {
 
 struct Input {
-  std::string name;      // one path component, below /data
-  Fd tree;               // a detached read-only mount of the file itself, or empty
-  std::string content;   // the copy, where there is no mount
+  std::string name;     // one path component, below /data
+  Fd tree;              // a detached read-only mount of the file itself, or empty
+  std::string content;  // the copy, where there is no mount
 };
 
 struct InputSource {
@@ -24,14 +24,15 @@ struct InputSource {
 inline constexpr std::uint64_t kMaxCopyBytes = 64ull << 20;
 inline constexpr std::uint64_t kMaxScriptBytes = 16ull << 20;
 
-// Opens one input. A file that everybody may read is mounted as it is; another one through an id-mapped
-// mount that shows it as the guest's own (`host_uid`); where the file system cannot do that it is copied, and
-// `warnings` says so. Errors: missing, unreadable, a directory, no regular file, a name that is no component.
+// Opens one input. A file that everybody may read is mounted as it is; another one through an
+// id-mapped mount that shows it as the guest's own (`host_uid`); where the file system cannot do
+// that it is copied, and `warnings` says so. Errors: missing, unreadable, a directory, no regular
+// file, a name that is no component.
 Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
                            std::vector<std::string>& warnings);
 
-// Reads a script whole and checks that it is text: UTF-8, unless its first lines declare an encoding
-// (PEP 263). `path` "-" is standard input.
+// Reads a script whole and checks that it is text: UTF-8, unless its first lines declare an
+// encoding (PEP 263). `path` "-" is standard input.
 Expected<std::string> read_script(const std::string& path);
 
 }  // namespace jailrun

@@ -59,7 +59,8 @@ Fd open_null_network(const Fd& run_dir) {
   Fd network(::openat(run_dir.get(), kName, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (is_network(network)) return network;
   // One maker at a time; whoever waited finds it made.
-  const Fd lock(::openat(run_dir.get(), "net.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const Fd lock(
+      ::openat(run_dir.get(), "net.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) return {};
   network = Fd(::openat(run_dir.get(), kName, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (is_network(network)) return network;
@@ -72,14 +73,16 @@ Fd open_null_network(const Fd& run_dir) {
 Expected<InNetwork> InNetwork::enter(const Fd& network) {
   Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!home.valid() || ::setns(network.get(), CLONE_NEWNET) != 0) {
-    return std::unexpected(sys_error(Stage::JoinNetwork, "null network", "cannot enter the null network namespace",
-                                     "unmount and remove net.null in the run directory; it will be made again"));
+    return std::unexpected(
+        sys_error(Stage::JoinNetwork, "null network", "cannot enter the null network namespace",
+                  "unmount and remove net.null in the run directory; it will be made again"));
   }
   InNetwork inside(std::move(home));
   if (!is_empty_network()) {
-    return std::unexpected(Error{Stage::JoinNetwork, "null network", 0,
-                                 "the null network namespace is not empty: somebody has put an interface there",
-                                 "unmount and remove net.null in the run directory; it will be made again"});
+    return std::unexpected(
+        Error{Stage::JoinNetwork, "null network", 0,
+              "the null network namespace is not empty: somebody has put an interface there",
+              "unmount and remove net.null in the run directory; it will be made again"});
   }
   return inside;
 }

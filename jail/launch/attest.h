@@ -1,5 +1,5 @@
-// Attestation: what the kernel says of a jail, read from outside while its guest is blocked at the last
-// gate, compared with what was asked for. Guest code runs only after it.
+// Attestation: what the kernel says of a jail, read from outside while its guest is blocked at the
+// last gate, compared with what was asked for. Guest code runs only after it.
 #pragma once
 
 #include <sys/types.h>
@@ -23,15 +23,15 @@ using Namespaces = std::array<std::uint64_t, 7>;
 Namespaces own_namespaces();
 
 struct Posture {
-  pid_t init;                   // as the owner sees it
-  std::uint32_t host_uid;       // also the gid
-  Namespaces owner;             // the guest's must all differ
-  std::uint64_t network_inode;  // the null network's; 0: any but the owner's own
+  pid_t init;                         // as the owner sees it
+  std::uint32_t host_uid;             // also the gid
+  Namespaces owner;                   // the guest's must all differ
+  std::uint64_t network_inode;        // the null network's; 0: any but the owner's own
   std::vector<ExpectedMount> mounts;  // exactly these
 };
 
-// The pid of the guest, or an Error of Stage::Attest that names what differs. The limits themselves are
-// Cgroup::check_limits()'s, which need not wait for the guest.
+// The pid of the guest, or an Error of Stage::Attest that names what differs. The limits themselves
+// are Cgroup::check_limits()'s, which need not wait for the guest.
 Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup);
 
 // The Error of an attestation that failed on `what`.

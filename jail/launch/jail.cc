@@ -18,7 +18,8 @@
 namespace jailrun {
 
 std::string state_dir() {
-  if (const char* dir = std::getenv("JAILRUN_STATE_DIR"); dir != nullptr && dir[0] == '/') return dir;
+  if (const char* dir = std::getenv("JAILRUN_STATE_DIR"); dir != nullptr && dir[0] == '/')
+    return dir;
   if (::geteuid() == 0) return "/var/lib/jailrun";
   const char* home = std::getenv("HOME");
   return std::string(home != nullptr ? home : "") + "/.local/share/jailrun";
@@ -53,7 +54,8 @@ void Jail::mark(Stage stage) { report_->end_ns[static_cast<std::size_t>(stage)] 
 // What the child said before it ended, or which step it did not survive.
 Error Jail::child_error() const {
   const auto stage = static_cast<Stage>(__atomic_load_n(&report_->error_stage, __ATOMIC_ACQUIRE));
-  if (stage != Stage::None && stage < Stage::Count) return describe(stage, report_->error_errno, report_->error_index);
+  if (stage != Stage::None && stage < Stage::Count)
+    return describe(stage, report_->error_errno, report_->error_index);
   return Error{Stage::Spawn, "init", 0, "the jail's init was killed while it set the jail up",
                "raise limits.memory: set-up itself needs about 2 MiB"};
 }
@@ -66,7 +68,8 @@ Expected<void> Jail::take_tmpfs() {
   for (const auto& mount : mounts) {
     mount.fd = Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), mount.number, 0)));
     if (!mount.fd.valid()) {
-      return std::unexpected(sys_error(Stage::Attest, "tmpfs", "cannot hold the jail's writable mounts",
+      return std::unexpected(sys_error(Stage::Attest, "tmpfs",
+                                       "cannot hold the jail's writable mounts",
                                        "the caller needs CAP_SYS_PTRACE over its own children"));
     }
   }
@@ -79,13 +82,16 @@ Expected<Jail> Jail::launch(const Plan& plan, const LaunchRequest& request) {
 
 Launch::Launch(const Plan& plan, const LaunchRequest& request) : plan_(plan), request_(request) {
   begin_ns_ = monotonic_ns();
-  void* page = ::mmap(nullptr, sizeof(child::Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* page = ::mmap(nullptr, sizeof(child::Report), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page != MAP_FAILED) report_.reset(static_cast<child::Report*>(page));
 }
 
 // The order of the stages that the owner performs; the child's run between release and attestation.
 Expected<Jail> Launch::run() {
-  if (!report_) return std::unexpected(sys_error(Stage::Clone, "memory", "cannot map a page", "free some memory"));
+  if (!report_)
+    return std::unexpected(
+        sys_error(Stage::Clone, "memory", "cannot map a page", "free some memory"));
   TRY_VOID(step(Stage::OpenImage, &Launch::open_image));
   TRY_VOID(step(Stage::LeaseUid, &Launch::lease_uid));
   TRY_VOID(step(Stage::OpenInputs, &Launch::open_inputs));
@@ -123,14 +129,19 @@ Expected<void> Launch::step(Stage stage, Expected<void> (Launch::*work)()) {
 
 Expected<void> Launch::open_image() {
   const std::string path = state_dir() + "/rootfs/" + plan_.image + "/tree";
-  const std::string remedy = std::string("build it with `jailrun rootfs build --image ") + plan_.image + "`";
+  const std::string remedy =
+      std::string("build it with `jailrun rootfs build --image ") + plan_.image + "`";
   image_ = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!image_.valid()) {
-    return std::unexpected(sys_error(Stage::OpenImage, path, std::string("the image '") + plan_.image + "' is not there (" + path + ")", remedy));
+    return std::unexpected(sys_error(
+        Stage::OpenImage, path,
+        std::string("the image '") + plan_.image + "' is not there (" + path + ")", remedy));
   }
   struct stat st{};
-  if (::fstat(image_.get(), &st) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid()) || (st.st_mode & 022) != 0) {
-    return std::unexpected(Error{Stage::OpenImage, path, 0, "the image " + path + " could be changed by other users",
+  if (::fstat(image_.get(), &st) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid()) ||
+      (st.st_mode & 022) != 0) {
+    return std::unexpected(Error{Stage::OpenImage, path, 0,
+                                 "the image " + path + " could be changed by other users",
                                  "remove it and " + remedy});
   }
   return {};
@@ -147,7 +158,8 @@ Expected<void> Launch::open_inputs() {
     TRY(Input input, open_input(source, lease_->uid(), warnings_));
     for (const Input& other : inputs_) {
       if (other.name != input.name) continue;
-      return std::unexpected(Error{Stage::OpenInputs, input.name, 0, "two inputs are called " + input.name + " in /data",
+      return std::unexpected(Error{Stage::OpenInputs, input.name, 0,
+                                   "two inputs are called " + input.name + " in /data",
                                    "name one of them with --file " + source.path + ":OTHER_NAME"});
     }
     inputs_.push_back(std::move(input));
@@ -165,14 +177,16 @@ Expected<void> Launch::open_streams() {
   for (Pipe* pipe : {&stdin_, &stdout_, &stderr_}) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) {
-      return std::unexpected(sys_error(Stage::OpenStreams, "pipe", "cannot make a pipe", "raise the limit of open files"));
+      return std::unexpected(sys_error(Stage::OpenStreams, "pipe", "cannot make a pipe",
+                                       "raise the limit of open files"));
     }
     pipe->read = Fd(ends[0]);
     pipe->write = Fd(ends[1]);
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    return std::unexpected(sys_error(Stage::OpenStreams, "control", "cannot make a socket pair", "raise the limit of open files"));
+    return std::unexpected(sys_error(Stage::OpenStreams, "control", "cannot make a socket pair",
+                                     "raise the limit of open files"));
   }
   control_ = Fd(ends[0]);
   child_control_ = Fd(ends[1]);
@@ -181,10 +195,12 @@ Expected<void> Launch::open_streams() {
 
 Expected<void> Launch::join_network() {
   if (plan_.network == NetworkMode::Loopback && request_.bring_up_loopback == nullptr) {
-    return std::unexpected(Error{Stage::JoinNetwork, "network.mode", 0, "this program cannot set up a loopback network",
+    return std::unexpected(Error{Stage::JoinNetwork, "network.mode", 0,
+                                 "this program cannot set up a loopback network",
                                  "run it through `jailrun`, beside which jailrun-full lies"});
   }
-  // Abstract sockets are the one thing that jails would share: only where Landlock keeps them apart.
+  // Abstract sockets are the one thing that jails would share: only where Landlock keeps them
+  // apart.
   if (plan_.network != NetworkMode::None || plan_.landlock.abi < 6) return {};
   network_ = open_null_network(run_dir_);
   if (!network_.valid()) return {};
@@ -198,11 +214,12 @@ Expected<void> Launch::join_network() {
 
 Expected<void> Launch::clone(Jail& jail) {
   if (request_.fail_at == Stage::Clone) return std::unexpected(injected(Stage::Clone));
-  // The child is born in the image's directory: that is how it finds it without a path, in its own mount
-  // namespace, in which a descriptor of ours would be foreign.
+  // The child is born in the image's directory: that is how it finds it without a path, in its own
+  // mount namespace, in which a descriptor of ours would be foreign.
   const Fd home(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!home.valid() && (errno == EMFILE || errno == ENFILE)) {
-    return std::unexpected(sys_error(Stage::Clone, ".", "cannot open the current directory", "raise the limit of open files"));
+    return std::unexpected(sys_error(Stage::Clone, ".", "cannot open the current directory",
+                                     "raise the limit of open files"));
   }
   int pidfd = -1;
   uapi::clone_args args{};
@@ -212,7 +229,9 @@ Expected<void> Launch::clone(Jail& jail) {
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   args.cgroup = static_cast<std::uint64_t>(jail.cgroup_.v2_fd());
-  if (::fchdir(image_.get()) != 0) return std::unexpected(sys_error(Stage::Clone, "image", "cannot enter the image", "build it again"));
+  if (::fchdir(image_.get()) != 0)
+    return std::unexpected(
+        sys_error(Stage::Clone, "image", "cannot enter the image", "build it again"));
   const long child = ::syscall(SYS_clone3, &args, sizeof args);
   if (child == 0) child::init_main(&child_);
   const int error = errno;
@@ -221,7 +240,8 @@ Expected<void> Launch::clone(Jail& jail) {
     // The caller's directory is gone or closed to it: stay in the image, which nobody can write to.
   }
   if (child < 0) {
-    return std::unexpected(Error{Stage::Clone, "namespaces", error, "cannot create the jail's namespaces",
+    return std::unexpected(Error{Stage::Clone, "namespaces", error,
+                                 "cannot create the jail's namespaces",
                                  "run `jailrun doctor` to see what this host allows"});
   }
   jail.pidfd_ = Fd(pidfd);
@@ -242,11 +262,13 @@ Expected<void> Launch::release(Jail& jail) {
   jail.mark(Stage::MapIds);
   if (plan_.network == NetworkMode::Loopback) TRY_VOID(request_.bring_up_loopback(jail.init_));
   const char byte = 'g';
-  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
+  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1)
+    return std::unexpected(jail.child_error());
   return {};
 }
 
-// One byte, or end of file: the child's only two words. While it works, what does not depend on it is read.
+// One byte, or end of file: the child's only two words. While it works, what does not depend on it
+// is read.
 Expected<void> Launch::await_ready(Jail& jail) {
   owner_namespaces_ = own_namespaces();
   const std::string limit = jail.cgroup_.check_limits();
@@ -262,14 +284,17 @@ Expected<void> Launch::await_ready(Jail& jail) {
 Expected<void> Launch::attest_jail(Jail& jail) {
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
   TRY_VOID(jail.take_tmpfs());
-  TRY(jail.guest_, attest({jail.init_, jail.lease_.uid(), owner_namespaces_, network_inode_, expected_mounts()}, jail.cgroup_));
+  TRY(jail.guest_,
+      attest({jail.init_, jail.lease_.uid(), owner_namespaces_, network_inode_, expected_mounts()},
+             jail.cgroup_));
   jail.mark(Stage::Attest);
   return {};
 }
 
 Expected<void> Launch::await_exec(Jail& jail) {
   char byte = 'g';
-  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return std::unexpected(jail.child_error());
+  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1)
+    return std::unexpected(jail.child_error());
   // Exec closes the guest's end and wakes init, which closes its own: end of file is success.
   ssize_t n = 0;
   while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {

@@ -28,21 +28,22 @@ struct LaunchRequest {
   // The caller's argv and environment block, wiped in the jail's init; may be null.
   char* wipe_begin = nullptr;
   char* wipe_end = nullptr;
-  // Sets lo up in a network namespace of the jail's own (NetworkMode::Loopback), called with init's pid;
-  // null where this program cannot, then such a Plan is refused.
+  // Sets lo up in a network namespace of the jail's own (NetworkMode::Loopback), called with init's
+  // pid; null where this program cannot, then such a Plan is refused.
   Expected<void> (*bring_up_loopback)(pid_t init) = nullptr;
   // Fault tests: fail this stage once. None otherwise.
   Stage fail_at = Stage::None;
 };
 
-// Where images live: $JAILRUN_STATE_DIR, /var/lib/jailrun for root, ~/.local/share/jailrun otherwise.
+// Where images live: $JAILRUN_STATE_DIR, /var/lib/jailrun for root, ~/.local/share/jailrun
+// otherwise.
 std::string state_dir();
 
 class Jail {
  public:
-  // Builds the jail and starts the guest. When it returns a Jail, exec has succeeded and the attestation has
-  // passed. On an Error nothing stays behind. The calling process must have one thread; SIGCHLD must not be
-  // ignored.
+  // Builds the jail and starts the guest. When it returns a Jail, exec has succeeded and the
+  // attestation has passed. On an Error nothing stays behind. The calling process must have one
+  // thread; SIGCHLD must not be ignored.
   static Expected<Jail> launch(const Plan& plan, const LaunchRequest& request);
 
   Jail(Jail&&) = default;
@@ -64,8 +65,8 @@ class Jail {
 
   // Kills every process of the jail. Their end shows on pidfd().
   void kill() const;
-  // After pidfd() is readable: reaps init. True if the guest's first process ended by itself or by a
-  // signal of its own; then `status` is its wait status.
+  // After pidfd() is readable: reaps init. True if the guest's first process ended by itself or by
+  // a signal of its own; then `status` is its wait status.
   bool reap(int& status);
   // Orphaned processes of the guest that died by SIGSYS.
   std::uint32_t orphans_sigsys() const { return report_->orphans_sigsys; }

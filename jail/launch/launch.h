@@ -1,4 +1,5 @@
-// Launch: one building of a Jail, from the first descriptor to the guest's exec. Not for others to include.
+// Launch: one building of a Jail, from the first descriptor to the guest's exec. Not for others to
+// include.
 #pragma once
 
 #include <sched.h>

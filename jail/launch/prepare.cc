@@ -12,7 +12,8 @@
 namespace jailrun {
 namespace {
 
-constexpr const char* kDevices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", nullptr};
+constexpr const char* kDevices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
+                                    "/dev/random", "/dev/urandom", nullptr};
 
 // The highest capability that this kernel knows; PR_CAPBSET_READ says EINVAL above it.
 std::uint32_t last_capability() {
@@ -37,8 +38,12 @@ void Launch::prepare_tmpfs() {
     tmpfs_bytes_[i] = std::to_string(mounts[i].plan.bytes);
     tmpfs_inodes_[i] = std::to_string(mounts[i].plan.inodes);
     const std::uint64_t exec = plan_.exec_writable ? 0 : uapi::kMountNoexec;
-    tmpfs_[i] = {mounts[i].target, tmpfs_bytes_[i].c_str(), tmpfs_inodes_[i].c_str(), mounts[i].mode,
-                 uapi::kMountNosuid | uapi::kMountNodev | exec, mounts[i].fd};
+    tmpfs_[i] = {mounts[i].target,
+                 tmpfs_bytes_[i].c_str(),
+                 tmpfs_inodes_[i].c_str(),
+                 mounts[i].mode,
+                 uapi::kMountNosuid | uapi::kMountNodev | exec,
+                 mounts[i].fd};
   }
 }
 
@@ -64,7 +69,8 @@ void Launch::prepare_exec() {
     at += static_cast<std::uint32_t>(std::strlen(variable)) + 1;
   }
   envp_.push_back(nullptr);
-  for (const std::string& argument : request_.argv) argv_.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& argument : request_.argv)
+    argv_.push_back(const_cast<char*>(argument.c_str()));
   argv_.push_back(nullptr);
 
   const std::string& command = request_.argv.front();
@@ -86,7 +92,8 @@ void Launch::prepare_child() {
   prepare_limits();
   prepare_exec();
   for (const Input& input : inputs_) {
-    input_args_.push_back({input.name.c_str(), input.tree.get(), input.content.data(), input.content.size()});
+    input_args_.push_back(
+        {input.name.c_str(), input.tree.get(), input.content.data(), input.content.size()});
   }
   script_args_ = {request_.script_name.c_str(), -1, request_.script.data(), request_.script.size()};
 
@@ -112,7 +119,8 @@ void Launch::prepare_child() {
   child_.cpu_count = (plan_.cpu_millis + 999) / 1000;
   child_.last_capability = last_capability();
   child_.landlock = plan_.landlock;
-  child_.filter = {static_cast<unsigned short>(plan_.filter_length), const_cast<sock_filter*>(plan_.filter.data())};
+  child_.filter = {static_cast<unsigned short>(plan_.filter_length),
+                   const_cast<sock_filter*>(plan_.filter.data())};
   child_.stdin_fd = stdin_.read.get();
   child_.stdout_fd = stdout_.write.get();
   child_.stderr_fd = stderr_.write.get();
@@ -127,7 +135,8 @@ void Launch::prepare_child() {
 
 std::vector<ExpectedMount> Launch::expected_mounts() const {
   const std::string writable = plan_.exec_writable ? "rw,nosuid,nodev" : "rw,nosuid,nodev,noexec";
-  std::vector<ExpectedMount> mounts = {{"/", "ro,nosuid,nodev"}, {"/proc", "ro,nosuid,nodev,noexec"}};
+  std::vector<ExpectedMount> mounts = {{"/", "ro,nosuid,nodev"},
+                                       {"/proc", "ro,nosuid,nodev,noexec"}};
   for (const char* const* device = kDevices; *device != nullptr; ++device) {
     mounts.push_back({*device, "ro,nosuid,noexec"});
   }
@@ -140,7 +149,8 @@ std::vector<ExpectedMount> Launch::expected_mounts() const {
     for (const char c : input.name) {
       char octal[8];
       std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned char>(c));
-      target += c == ' ' || c == '\t' || c == '\n' || c == '\\' ? std::string(octal) : std::string(1, c);
+      target +=
+          c == ' ' || c == '\t' || c == '\n' || c == '\\' ? std::string(octal) : std::string(1, c);
     }
     mounts.push_back({target, "ro,nosuid,nodev,noexec"});
   }
@@ -155,7 +165,8 @@ Error describe(Stage stage, int errno_value, unsigned index) {
   for (char& c : step) c = c == '_' ? ' ' : c;
   std::string remedy = "run `jailrun doctor` to see what this host allows";
   const bool files = stage >= Stage::MountRoot && stage <= Stage::PivotRoot;
-  if (files && errno_value == ENOENT) remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
+  if (files && errno_value == ENOENT)
+    remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
   return Error{stage, std::string(info(stage).name) + " #" + std::to_string(index), errno_value,
                "cannot " + step + " in the jail", remedy};
 }
@@ -166,8 +177,10 @@ Error Launch::exec_error(int errno_value) const {
   std::string remedy = "check the command";
   if (errno_value == ENOENT) {
     message = command + " is not in the jail";
-    remedy = std::string("the guest sees the image '") + plan_.image + "', not this host's files; give files with --file";
-    if (!request_.script_name.empty()) remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
+    remedy = std::string("the guest sees the image '") + plan_.image +
+             "', not this host's files; give files with --file";
+    if (!request_.script_name.empty())
+      remedy = "the image is damaged: `jailrun rootfs verify` names what is missing";
   } else if (errno_value == EACCES) {
     message = command + " is not executable in the jail";
     remedy = "files in /work, /tmp and /data cannot be executed unless the policy says files.exec";

@@ -11,7 +11,8 @@ std::int64_t monotonic_ns() {
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
-std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns, const std::int64_t (&end_ns)[kStageCount]) {
+std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
+                                         const std::int64_t (&end_ns)[kStageCount]) {
   std::vector<TimelineEntry> entries;
   for (std::size_t i = 0; i < kStageCount; ++i) {
     if (end_ns[i] != 0) entries.push_back({static_cast<Stage>(i), end_ns[i] - begin_ns, 0});

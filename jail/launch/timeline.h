@@ -17,6 +17,7 @@ struct TimelineEntry {
 std::int64_t monotonic_ns();
 
 // From the end times by stage (0: not reached), CLOCK_MONOTONIC.
-std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns, const std::int64_t (&end_ns)[kStageCount]);
+std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
+                                         const std::int64_t (&end_ns)[kStageCount]);
 
 }  // namespace jailrun

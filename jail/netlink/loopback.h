@@ -7,8 +7,8 @@
 
 namespace jailrun {
 
-// Sets lo up in the network namespace of `pid`, which must be a fresh one (lo alone, down). The calling
-// thread visits that namespace and comes back.
+// Sets lo up in the network namespace of `pid`, which must be a fresh one (lo alone, down). The
+// calling thread visits that namespace and comes back.
 Expected<void> bring_up_loopback(pid_t pid);
 
 }  // namespace jailrun

@@ -1,7 +1,8 @@
 // Plan: a Spec turned into the exact arguments of the system calls that build a jail.
 //
-// Trivially copyable and of fixed size, so that it is cached by one write(2), loaded by one read(2), and
-// launching it allocates nothing in the child. Everything that can be decided before clone is decided here.
+// Trivially copyable and of fixed size, so that it is cached by one write(2), loaded by one
+// read(2), and launching it allocates nothing in the child. Everything that can be decided before
+// clone is decided here.
 #pragma once
 
 #include <linux/filter.h>

@@ -26,12 +26,23 @@ constexpr int kCollectTimeoutMs = 30'000;
 constexpr CollectorLimits kLimits{.entries = 200'000, .depth = 32};
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kMediaTypes = {{
-    {"png", "image/png"},           {"svg", "image/svg+xml"},       {"jpg", "image/jpeg"},
-    {"jpeg", "image/jpeg"},         {"gif", "image/gif"},           {"pdf", "application/pdf"},
-    {"csv", "text/csv"},            {"tsv", "text/tab-separated-values"}, {"json", "application/json"},
-    {"txt", "text/plain"},          {"md", "text/markdown"},        {"html", "text/html"},
-    {"xml", "application/xml"},     {"py", "text/x-python"},        {"parquet", "application/vnd.apache.parquet"},
-    {"arrow", "application/vnd.apache.arrow.file"}, {"npy", "application/x-npy"},
+    {"png", "image/png"},
+    {"svg", "image/svg+xml"},
+    {"jpg", "image/jpeg"},
+    {"jpeg", "image/jpeg"},
+    {"gif", "image/gif"},
+    {"pdf", "application/pdf"},
+    {"csv", "text/csv"},
+    {"tsv", "text/tab-separated-values"},
+    {"json", "application/json"},
+    {"txt", "text/plain"},
+    {"md", "text/markdown"},
+    {"html", "text/html"},
+    {"xml", "application/xml"},
+    {"py", "text/x-python"},
+    {"parquet", "application/vnd.apache.parquet"},
+    {"arrow", "application/vnd.apache.arrow.file"},
+    {"npy", "application/x-npy"},
     {"sqlite", "application/vnd.sqlite3"},
     {"xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
 }};
@@ -46,7 +57,8 @@ std::string media_type(std::string_view name) {
   return "application/octet-stream";
 }
 
-// Below the output directory for certain: the collector might have been taken over by what it looked at.
+// Below the output directory for certain: the collector might have been taken over by what it
+// looked at.
 bool stays_below(std::string_view path) {
   for (std::size_t at = 0; at <= path.size();) {
     const std::size_t end = std::min(path.find('/', at), path.size());
@@ -57,21 +69,30 @@ bool stays_below(std::string_view path) {
   return true;
 }
 
-// Names that cannot forge a terminal line or a log record: printable, and no bytes above ASCII that are
-// not UTF-8. `text` gets the name with every other byte as \xNN.
+// Names that cannot forge a terminal line or a log record: printable, and no bytes above ASCII that
+// are not UTF-8. `text` gets the name with every other byte as \xNN.
 bool printable(std::string_view name, std::string& text) {
   bool good = true;
   for (std::size_t i = 0; i < name.size();) {
     const auto c = static_cast<unsigned char>(name[i]);
-    std::size_t length = c < 0x80 ? 1 : (c >= 0xc2 && c <= 0xdf) ? 2 : (c >= 0xe0 && c <= 0xef) ? 3 : (c >= 0xf0 && c <= 0xf4) ? 4 : 0;
+    std::size_t length = c < 0x80                   ? 1
+                         : (c >= 0xc2 && c <= 0xdf) ? 2
+                         : (c >= 0xe0 && c <= 0xef) ? 3
+                         : (c >= 0xf0 && c <= 0xf4) ? 4
+                                                    : 0;
     for (std::size_t k = 1; k < length; ++k) {
-      if (i + k >= name.size() || (static_cast<unsigned char>(name[i + k]) & 0xc0) != 0x80) length = 0;
+      if (i + k >= name.size() || (static_cast<unsigned char>(name[i + k]) & 0xc0) != 0x80)
+        length = 0;
     }
     // C0, DEL, C1 (as UTF-8: c2 80 to c2 9f) and the bidirectional overrides of U+202A.., U+2066..
     const std::string_view sequence = name.substr(i, length);
-    const bool bidirectional = length == 3 && (sequence.starts_with("\xe2\x80") || sequence.starts_with("\xe2\x81")) &&
-                               ((static_cast<unsigned char>(sequence[2]) >= 0xa6 && static_cast<unsigned char>(sequence[2]) <= 0xae));
-    const bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && length == 2 && static_cast<unsigned char>(name[i + 1]) < 0xa0);
+    const bool bidirectional =
+        length == 3 && (sequence.starts_with("\xe2\x80") || sequence.starts_with("\xe2\x81")) &&
+        ((static_cast<unsigned char>(sequence[2]) >= 0xa6 &&
+          static_cast<unsigned char>(sequence[2]) <= 0xae));
+    const bool control =
+        c < 0x20 || c == 0x7f ||
+        (c == 0xc2 && length == 2 && static_cast<unsigned char>(name[i + 1]) < 0xa0);
     if (length == 0 || control || bidirectional) {
       char hex[8];
       std::snprintf(hex, sizeof hex, "\\x%02x", c);
@@ -88,11 +109,16 @@ bool printable(std::string_view name, std::string& text) {
 
 const char* reason_of(Found found) {
   switch (found) {
-    case Found::NotRegular: return "not a regular file (link, fifo, socket or device)";
-    case Found::Unreadable: return "the guest took away its own right to read it";
-    case Found::TooDeep: return "too many directories deep, or too long a path";
-    case Found::TooMany: return "there are more entries than are looked at; the walk ended here";
-    case Found::File: break;
+    case Found::NotRegular:
+      return "not a regular file (link, fifo, socket or device)";
+    case Found::Unreadable:
+      return "the guest took away its own right to read it";
+    case Found::TooDeep:
+      return "too many directories deep, or too long a path";
+    case Found::TooMany:
+      return "there are more entries than are looked at; the walk ended here";
+    case Found::File:
+      break;
   }
   return "unknown";
 }
@@ -109,7 +135,8 @@ class Collector {
  private:
   Expected<void> receive(int socket);
   Expected<void> take(const std::string& path, const Fd& file);
-  Expected<void> copy(const std::string& path, const Fd& file, std::uint64_t size, sha256_ctx& digest);
+  Expected<void> copy(const std::string& path, const Fd& file, std::uint64_t size,
+                      sha256_ctx& digest);
   Expected<Fd> open_parent(const std::string& path);
   void skip(std::string name, std::string reason);
   Error cannot_write(const std::string& path) const;
@@ -140,35 +167,41 @@ Expected<Fd> Collector::open_parent(const std::string& path) {
   std::size_t at = 0;
   for (std::size_t slash; (slash = path.find('/', at)) != std::string::npos; at = slash + 1) {
     const std::string name = path.substr(at, slash - at);
-    if (::mkdirat(dir.get(), name.c_str(), 0777) != 0 && errno != EEXIST) return std::unexpected(cannot_write(path));
+    if (::mkdirat(dir.get(), name.c_str(), 0777) != 0 && errno != EEXIST)
+      return std::unexpected(cannot_write(path));
     dir = Fd(::openat(dir.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!dir.valid()) return std::unexpected(cannot_write(path));
   }
   return dir;
 }
 
-Expected<void> Collector::copy(const std::string& path, const Fd& file, std::uint64_t size, sha256_ctx& digest) {
+Expected<void> Collector::copy(const std::string& path, const Fd& file, std::uint64_t size,
+                               sha256_ctx& digest) {
   Fd parent, target;
   const std::string name = path.substr(path.rfind('/') + 1);
   const std::string temporary = ".jailrun-partial-" + std::to_string(::getpid());
   if (request_.out_dir >= 0) {
     TRY(parent, open_parent(path));
     ::unlinkat(parent.get(), temporary.c_str(), 0);  // of a killed run that had this pid
-    target = Fd(::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    target = Fd(::openat(parent.get(), temporary.c_str(),
+                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (!target.valid()) return std::unexpected(cannot_write(path));
   }
   char buffer[65536];
   int error = 0;
   for (std::uint64_t done = 0; done < size && error == 0;) {
-    const ssize_t n = ::read(file.get(), buffer, std::min<std::uint64_t>(sizeof buffer, size - done));
+    const ssize_t n =
+        ::read(file.get(), buffer, std::min<std::uint64_t>(sizeof buffer, size - done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
-    nettle_sha256_update(&digest, static_cast<std::size_t>(n), reinterpret_cast<const std::uint8_t*>(buffer));
+    nettle_sha256_update(&digest, static_cast<std::size_t>(n),
+                         reinterpret_cast<const std::uint8_t*>(buffer));
     if (target.valid()) error = write_all(target.get(), buffer, static_cast<std::size_t>(n));
     done += static_cast<std::uint64_t>(n);
   }
   if (!target.valid()) return {};
-  if (error == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) == 0) return {};
+  if (error == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) == 0)
+    return {};
   if (error != 0) errno = error;
   Error failed = cannot_write(path);
   ::unlinkat(parent.get(), temporary.c_str(), 0);
@@ -191,7 +224,8 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   } else if (collection_.files.size() >= request_.max_files) {
     skip(text, "more than " + std::to_string(request_.max_files) + " files (limits.collect_files)");
   } else if (size > request_.max_bytes - bytes_) {
-    skip(text, format_bytes(size) + " are more than is left of " + format_bytes(request_.max_bytes) + " (limits.collect_bytes)");
+    skip(text, format_bytes(size) + " are more than is left of " +
+                   format_bytes(request_.max_bytes) + " (limits.collect_bytes)");
   } else {
     sha256_ctx digest;
     nettle_sha256_init(&digest);
@@ -210,7 +244,8 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   return {};
 }
 
-// The messages of the collector: its word is checked, its lengths bounded, its descriptors owned at once.
+// The messages of the collector: its word is checked, its lengths bounded, its descriptors owned at
+// once.
 Expected<void> Collector::receive(int socket) {
   static FoundMessage message;
   const std::int64_t deadline = monotonic_ns() + std::int64_t{kCollectTimeoutMs} * 1'000'000;
@@ -241,7 +276,9 @@ Expected<void> Collector::receive(int socket) {
       file = Fd(fd);
     }
     const std::size_t head = offsetof(FoundMessage, path);
-    if (static_cast<std::size_t>(n) < head || message.path_bytes != static_cast<std::size_t>(n) - head) return {};
+    if (static_cast<std::size_t>(n) < head ||
+        message.path_bytes != static_cast<std::size_t>(n) - head)
+      return {};
     const std::string path(message.path, message.path_bytes);
     if (message.found == Found::File && file.valid()) {
       TRY_VOID(take(path, file));
@@ -256,11 +293,14 @@ Expected<void> Collector::receive(int socket) {
 Expected<Collection> Collector::run() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    return std::unexpected(sys_error(Stage::Collect, "socket", "cannot make a socket pair", "raise the limit of open files"));
+    return std::unexpected(sys_error(Stage::Collect, "socket", "cannot make a socket pair",
+                                     "raise the limit of open files"));
   }
   Fd owner(ends[0]), theirs(ends[1]);
   const pid_t child = ::fork();
-  if (child < 0) return std::unexpected(sys_error(Stage::Collect, "fork", "cannot start the collector", "raise the limit of processes"));
+  if (child < 0)
+    return std::unexpected(sys_error(Stage::Collect, "fork", "cannot start the collector",
+                                     "raise the limit of processes"));
   if (child == 0) collector_main(request_.work.get(), theirs.get(), request_.host_uid, kLimits);
   theirs.reset();
   Expected<void> received = receive(owner.get());
@@ -270,7 +310,8 @@ Expected<Collection> Collector::run() {
   }
   TRY_VOID(received);
   if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
-    return std::unexpected(Error{Stage::Collect, "/work", 0, "the collector could not start", "see `jailrun doctor`"});
+    return std::unexpected(
+        Error{Stage::Collect, "/work", 0, "the collector could not start", "see `jailrun doctor`"});
   }
   if (more_skipped_ > 0) {
     collection_.skipped.push_back({"", "and " + std::to_string(more_skipped_) + " more entries"});

@@ -11,12 +11,12 @@
 namespace jailrun {
 
 struct CollectRequest {
-  const Fd& work;            // held mount of /work; all processes of the jail are gone
+  const Fd& work;  // held mount of /work; all processes of the jail are gone
   std::uint32_t host_uid;
   std::uint32_t max_files;
-  std::uint64_t max_bytes;   // of all files together
-  int out_dir;               // where copies go, or -1 to list only
-  std::string out_name;      // for messages
+  std::uint64_t max_bytes;  // of all files together
+  int out_dir;              // where copies go, or -1 to list only
+  std::string out_name;     // for messages
 };
 
 struct Collection {
@@ -27,9 +27,9 @@ struct Collection {
 // True if anything at all lies in the mount: one system call, so that most runs pay no more.
 bool has_files(const Fd& work);
 
-// Copies regular files only, each through a temporary name and rename, so that no half-written file has
-// its name. Links, fifos, devices, unreadable, too large, too deep and badly named ones are skipped and
-// named. Error: the output directory cannot be written (full, read-only).
+// Copies regular files only, each through a temporary name and rename, so that no half-written file
+// has its name. Links, fifos, devices, unreadable, too large, too deep and badly named ones are
+// skipped and named. Error: the output directory cannot be written (full, read-only).
 Expected<Collection> collect(const CollectRequest& request);
 
 }  // namespace jailrun

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include <cstddef>
-#include <iterator>
 #include <cstring>
+#include <iterator>
 
 #include "jail/sys/uapi.h"
 
@@ -25,8 +25,8 @@ constexpr std::uint32_t kMaxDepth = 64;
 
 struct Directory {
   int fd;
-  long filled, at;            // of the buffer
-  std::uint32_t path_bytes;   // of the directory's own path
+  long filled, at;           // of the buffer
+  std::uint32_t path_bytes;  // of the directory's own path
   alignas(8) char buffer[8192];
 };
 
@@ -36,7 +36,9 @@ FoundMessage message;
 
 bool drop_rights(std::uint32_t uid) {
   if (::geteuid() == 0) {
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 || ::setresuid(uid, uid, uid) != 0) return false;
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 ||
+        ::setresuid(uid, uid, uid) != 0)
+      return false;
   }
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_DUMPABLE, 0) == 0;
 }
@@ -53,7 +55,8 @@ bool install_filter() {
   program[n++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
   for (std::size_t i = 0; i < kCalls; ++i) {
     // To the last instruction; x32 numbers equal none of these.
-    program[n++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kAllowed[i], static_cast<unsigned char>(kCalls - i), 0);
+    program[n++] =
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kAllowed[i], static_cast<unsigned char>(kCalls - i), 0);
   }
   program[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
   program[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);

@@ -1,6 +1,6 @@
-// The collector's side of taking files out of /work: a process with the jail's own host uid, no capability
-// and a filter of its own, that walks the tree and sends descriptors of regular files. What it says is
-// checked again by the owner: it has looked at a hostile tree.
+// The collector's side of taking files out of /work: a process with the jail's own host uid, no
+// capability and a filter of its own, that walks the tree and sends descriptors of regular files.
+// What it says is checked again by the owner: it has looked at a hostile tree.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,11 @@
 namespace jailrun {
 
 enum class Found : std::uint32_t {
-  File,          // with a descriptor
-  NotRegular,    // link, fifo, socket, device
+  File,        // with a descriptor
+  NotRegular,  // link, fifo, socket, device
   Unreadable,
   TooDeep,
-  TooMany,       // the walk ended here
+  TooMany,  // the walk ended here
 };
 
 struct FoundMessage {
@@ -26,7 +26,9 @@ struct CollectorLimits {
   std::uint32_t depth;    // directories below /work
 };
 
-// Runs in a forked child; sends FoundMessages on `socket` (SOCK_SEQPACKET) and exits. Never returns.
-[[noreturn]] void collector_main(int work, int socket, std::uint32_t host_uid, CollectorLimits limits);
+// Runs in a forked child; sends FoundMessages on `socket` (SOCK_SEQPACKET) and exits. Never
+// returns.
+[[noreturn]] void collector_main(int work, int socket, std::uint32_t host_uid,
+                                 CollectorLimits limits);
 
 }  // namespace jailrun

@@ -11,9 +11,17 @@
 namespace jailrun {
 namespace {
 
-constexpr std::array<std::string_view, 11> kNames = {
-    "cancelled",    "policy_violation", "out_of_memory", "wall_timeout", "cpu_timeout", "output_limit",
-    "pids_limit",   "disk_limit",       "signalled",     "nonzero_exit", "ok"};
+constexpr std::array<std::string_view, 11> kNames = {"cancelled",
+                                                     "policy_violation",
+                                                     "out_of_memory",
+                                                     "wall_timeout",
+                                                     "cpu_timeout",
+                                                     "output_limit",
+                                                     "pids_limit",
+                                                     "disk_limit",
+                                                     "signalled",
+                                                     "nonzero_exit",
+                                                     "ok"};
 
 bool signalled(const Evidence& e) { return e.guest_ended && WIFSIGNALED(e.wait_status); }
 bool exited_zero(const Evidence& e) {
@@ -38,14 +46,20 @@ Verdict verdict_of(const Evidence& e) {
 // The table of exit statuses.
 int status_of(Verdict verdict, const Evidence& e) {
   switch (verdict) {
-    case Verdict::Cancelled: return 130;
-    case Verdict::PolicyViolation: return 159;
-    case Verdict::OutOfMemory: return 137;
+    case Verdict::Cancelled:
+      return 130;
+    case Verdict::PolicyViolation:
+      return 159;
+    case Verdict::OutOfMemory:
+      return 137;
     case Verdict::WallTimeout:
-    case Verdict::CpuTimeout: return 124;
+    case Verdict::CpuTimeout:
+      return 124;
     case Verdict::OutputLimit:
-    case Verdict::DiskLimit: return 153;
-    default: break;
+    case Verdict::DiskLimit:
+      return 153;
+    default:
+      break;
   }
   if (!e.guest_ended) return 128 + SIGKILL;
   return WIFSIGNALED(e.wait_status) ? 128 + WTERMSIG(e.wait_status) : WEXITSTATUS(e.wait_status);
@@ -53,7 +67,8 @@ int status_of(Verdict verdict, const Evidence& e) {
 
 std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
   switch (verdict) {
-    case Verdict::Cancelled: return "cancelled: " + e.cancelled;
+    case Verdict::Cancelled:
+      return "cancelled: " + e.cancelled;
     case Verdict::PolicyViolation:
       return std::string("killed for a system call on the red list of policy ") + plan.policy +
              "; `jailrun explain " + plan.policy + "` lists it";
@@ -61,22 +76,28 @@ std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
       return "memory limit of " + format_bytes(plan.memory_bytes) +
              " hit; use less (fewer columns, chunks, duckdb on the file) or raise limits.memory";
     case Verdict::WallTimeout:
-      return "wall time limit of " + format_duration(plan.wall_ns) + " hit; do less, or raise --timeout";
+      return "wall time limit of " + format_duration(plan.wall_ns) +
+             " hit; do less, or raise --timeout";
     case Verdict::CpuTimeout:
-      return "CPU time limit of " + format_duration(plan.cpu_ns) + " hit; do less, or raise limits.cpu_time";
+      return "CPU time limit of " + format_duration(plan.cpu_ns) +
+             " hit; do less, or raise limits.cpu_time";
     case Verdict::OutputLimit:
       return "output limit of " + format_bytes(plan.output_bytes) + " on " + e.output_exceeded +
              " hit; print less, write files to /work, or raise limits.output";
     case Verdict::PidsLimit:
-      return "limit of " + std::to_string(plan.pids) + " processes hit " + std::to_string(e.cgroup.pids_refused) +
-             " times; start fewer, or raise limits.pids";
+      return "limit of " + std::to_string(plan.pids) + " processes hit " +
+             std::to_string(e.cgroup.pids_refused) + " times; start fewer, or raise limits.pids";
     case Verdict::DiskLimit:
       return e.disk_full + " is full; write less, or raise files." +
-             (e.disk_full == "/work" ? "work" : e.disk_full == "/tmp" ? "tmp" : "shm");
+             (e.disk_full == "/work"  ? "work"
+              : e.disk_full == "/tmp" ? "tmp"
+                                      : "shm");
     case Verdict::Signalled:
       return "killed by " + signal_name(e.guest_ended ? WTERMSIG(e.wait_status) : SIGKILL);
-    case Verdict::NonzeroExit: return "exit status " + std::to_string(WEXITSTATUS(e.wait_status));
-    case Verdict::Ok: return "ok";
+    case Verdict::NonzeroExit:
+      return "exit status " + std::to_string(WEXITSTATUS(e.wait_status));
+    case Verdict::Ok:
+      return "ok";
   }
   return {};
 }
@@ -84,19 +105,24 @@ std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
 void list_evidence(const Evidence& e, Result& result) {
   auto& out = result.evidence;
   if (e.guest_ended) {
-    out.emplace_back("wait_status", static_cast<std::uint64_t>(static_cast<unsigned>(e.wait_status)));
+    out.emplace_back("wait_status",
+                     static_cast<std::uint64_t>(static_cast<unsigned>(e.wait_status)));
   } else {
     out.emplace_back("killed_by_owner", true);
   }
   if (!e.cancelled.empty()) out.emplace_back("cancelled", e.cancelled);
   if (e.wall_expired) out.emplace_back("wall_timer_ns", e.wall_ns);
-  if (e.cpu_expired) out.emplace_back(e.cgroup.cpu_source + " usage_ns", e.cgroup.cpu_ns.value_or(0));
+  if (e.cpu_expired)
+    out.emplace_back(e.cgroup.cpu_source + " usage_ns", e.cgroup.cpu_ns.value_or(0));
   if (!e.output_exceeded.empty()) out.emplace_back("output_exceeded", e.output_exceeded);
-  if (!e.cgroup.memory_source.empty()) out.emplace_back(e.cgroup.memory_source + " oom_kill", e.cgroup.oom_kills);
+  if (!e.cgroup.memory_source.empty())
+    out.emplace_back(e.cgroup.memory_source + " oom_kill", e.cgroup.oom_kills);
   if (e.oom_event) out.emplace_back("memory.oom_control event", true);
-  if (!e.cgroup.pids_source.empty()) out.emplace_back(e.cgroup.pids_source + " max", e.cgroup.pids_refused);
+  if (!e.cgroup.pids_source.empty())
+    out.emplace_back(e.cgroup.pids_source + " max", e.cgroup.pids_refused);
   if (!e.disk_full.empty()) out.emplace_back("statfs full", e.disk_full);
-  if (e.orphans_sigsys > 0) out.emplace_back("orphans killed by SIGSYS", std::uint64_t{e.orphans_sigsys});
+  if (e.orphans_sigsys > 0)
+    out.emplace_back("orphans killed by SIGSYS", std::uint64_t{e.orphans_sigsys});
 }
 
 }  // namespace
@@ -105,7 +131,8 @@ std::string_view name(Verdict verdict) { return kNames[static_cast<std::size_t>(
 
 std::string signal_name(int signal) {
   const char* abbreviation = ::sigabbrev_np(signal);
-  return abbreviation != nullptr ? std::string("SIG") + abbreviation : "SIG" + std::to_string(signal);
+  return abbreviation != nullptr ? std::string("SIG") + abbreviation
+                                 : "SIG" + std::to_string(signal);
 }
 
 void judge(const Plan& plan, const Evidence& e, Result& result) {

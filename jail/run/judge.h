@@ -11,14 +11,14 @@ namespace jailrun {
 
 // Everything that a verdict may rest on. Nothing in it is the guest's own word.
 struct Evidence {
-  std::string cancelled;      // why, or empty
-  bool wall_expired = false;  // our timer
-  bool cpu_expired = false;   // cgroup cpu.stat above the limit
+  std::string cancelled;        // why, or empty
+  bool wall_expired = false;    // our timer
+  bool cpu_expired = false;     // cgroup cpu.stat above the limit
   std::string output_exceeded;  // "stdout" or "stderr"
-  bool oom_event = false;     // eventfd of memory.oom_control
-  std::string disk_full;      // mount whose statfs shows no free block or inode: "/work"
-  bool guest_ended = false;   // its first process ended before we killed the jail
-  int wait_status = 0;        // then
+  bool oom_event = false;       // eventfd of memory.oom_control
+  std::string disk_full;        // mount whose statfs shows no free block or inode: "/work"
+  bool guest_ended = false;     // its first process ended before we killed the jail
+  int wait_status = 0;          // then
   std::uint32_t orphans_sigsys = 0;
   CgroupEvidence cgroup;
   std::uint64_t wall_ns = 0;

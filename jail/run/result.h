@@ -1,4 +1,5 @@
-// Result: what became of a guest, with the kernel's evidence. A value; printed as result.schema.json says.
+// Result: what became of a guest, with the kernel's evidence. A value; printed as
+// result.schema.json says.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,10 @@ std::string print(const Json& json) {
 Json list_files(const Result& result) {
   Json files = Json::array();
   for (const OutputFile& file : result.files) {
-    files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"sha256", file.sha256}, {"media_type", file.media_type}});
+    files.push_back({{"name", file.name},
+                     {"bytes", file.bytes},
+                     {"sha256", file.sha256},
+                     {"media_type", file.media_type}});
   }
   return files;
 }
@@ -55,7 +58,8 @@ std::string to_json(const Result& result) {
                    {"pids_peak", or_null(result.pids_peak)}};
   json["timeline"] = Json::array();
   for (const TimelineEntry& entry : result.timeline) {
-    json["timeline"].push_back({{"stage", info(entry.stage).name}, {"at_ns", entry.at_ns}, {"ns", entry.ns}});
+    json["timeline"].push_back(
+        {{"stage", info(entry.stage).name}, {"at_ns", entry.at_ns}, {"ns", entry.ns}});
   }
   json["limits"] = Json::object();
   for (const EnforcedLimit& limit : result.limits) {
@@ -70,13 +74,14 @@ std::string to_json(const Result& result) {
 }
 
 std::string to_json(const Error& error) {
-  return print({{"jailrun", kVersion},
-                {"error",
-                 {{"stage", info(error.stage).name},
-                  {"object", error.object},
-                  {"errno", error.errno_value == 0 ? Json(nullptr) : Json(errno_name(error.errno_value))},
-                  {"message", error.message},
-                  {"remedy", error.remedy}}}});
+  return print(
+      {{"jailrun", kVersion},
+       {"error",
+        {{"stage", info(error.stage).name},
+         {"object", error.object},
+         {"errno", error.errno_value == 0 ? Json(nullptr) : Json(errno_name(error.errno_value))},
+         {"message", error.message},
+         {"remedy", error.remedy}}}});
 }
 
 }  // namespace jailrun

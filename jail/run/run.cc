@@ -17,7 +17,8 @@ std::string full_mount(const Jail& jail) {
   } mounts[] = {{"/work", jail.work()}, {"/tmp", jail.tmp()}, {"/dev/shm", jail.shm()}};
   for (const auto& mount : mounts) {
     struct statfs fs{};
-    if (::fstatfs(mount.fd.get(), &fs) == 0 && (fs.f_bfree == 0 || fs.f_ffree == 0)) return mount.name;
+    if (::fstatfs(mount.fd.get(), &fs) == 0 && (fs.f_bfree == 0 || fs.f_ffree == 0))
+      return mount.name;
   }
   return {};
 }
@@ -38,7 +39,8 @@ void list_limits(const Plan& plan, const Jail& jail, Result& result) {
 }
 
 Error injected_late(Stage stage) {
-  return Error{stage, std::string(info(stage).name), EIO, "cannot " + std::string(info(stage).name), "this is a fault test"};
+  return Error{stage, std::string(info(stage).name), EIO, "cannot " + std::string(info(stage).name),
+               "this is a fault test"};
 }
 
 }  // namespace
@@ -54,7 +56,8 @@ Expected<Result> run(const Plan& plan, RunRequest& request) {
   supervision.err.forward = request.forward_err;
   supervision.stdin_source = request.stdin_source;
   supervision.cancel = request.cancel;
-  if (fail_at == Stage::Run || fail_at == Stage::Kill) return std::unexpected(injected_late(fail_at));
+  if (fail_at == Stage::Run || fail_at == Stage::Kill)
+    return std::unexpected(injected_late(fail_at));
   TRY_VOID(supervise(plan, jail, supervision, evidence));
 
   // Every process of the jail is gone: what is read from here on no longer changes.
@@ -76,14 +79,15 @@ Expected<Result> run(const Plan& plan, RunRequest& request) {
 
   if (fail_at == Stage::Collect) return std::unexpected(injected_late(fail_at));
   if ((request.list_files || request.out_dir >= 0) && has_files(jail.work())) {
-    TRY(Collection collection, collect({jail.work(), jail.host_uid(), plan.collect_files, plan.collect_bytes,
-                                        request.out_dir, request.out_name}));
+    TRY(Collection collection, collect({jail.work(), jail.host_uid(), plan.collect_files,
+                                        plan.collect_bytes, request.out_dir, request.out_name}));
     result.files = std::move(collection.files);
     result.files_skipped = std::move(collection.skipped);
     jail.mark(Stage::Collect);
   }
   if (fail_at == Stage::Teardown) return std::unexpected(injected_late(fail_at));
-  if (Expected<void> removed = jail.cgroup().remove(); !removed) result.warnings.push_back(removed.error().line());
+  if (Expected<void> removed = jail.cgroup().remove(); !removed)
+    result.warnings.push_back(removed.error().line());
   jail.mark(Stage::Teardown);
   result.timeline = jail.timeline();
   return result;

@@ -9,12 +9,12 @@ namespace jailrun {
 
 struct RunRequest {
   LaunchRequest launch;
-  int stdin_source = -1;      // a descriptor to pass on to the guest; -1: its stdin is empty
+  int stdin_source = -1;  // a descriptor to pass on to the guest; -1: its stdin is empty
   int forward_out = -1, forward_err = -1;  // -1: captured into the Result
-  bool list_files = false;    // list what is left in /work even without an output directory
-  int out_dir = -1;           // where it is copied to
-  std::string out_name;       // its path, for messages
-  int cancel = -1;            // a signalfd; readable means cancel
+  bool list_files = false;  // list what is left in /work even without an output directory
+  int out_dir = -1;         // where it is copied to
+  std::string out_name;     // its path, for messages
+  int cancel = -1;          // a signalfd; readable means cancel
 };
 
 // Errors are ours alone; whatever the guest does is a Result. Either way nothing of the jail stays.

@@ -16,7 +16,8 @@ constexpr std::size_t kChunk = 65536;
 constexpr std::size_t kSafeWrite = 4096;
 // A pipe says POLLERR, a socket only POLLHUP.
 constexpr short kReaderGone = POLLERR | POLLHUP;
-constexpr std::int64_t kMillisecond = 1'000'000, kForever = INT64_MAX, kKillGraceNs = 10'000'000'000;
+constexpr std::int64_t kMillisecond = 1'000'000, kForever = INT64_MAX,
+                       kKillGraceNs = 10'000'000'000;
 
 class Supervisor {
  public:
@@ -25,7 +26,18 @@ class Supervisor {
   Expected<void> run();
 
  private:
-  enum Slot : std::size_t { Pid, Cancel, Oom, OutPipe, ErrPipe, OutForward, ErrForward, StdinSource, StdinPipe, Slots };
+  enum Slot : std::size_t {
+    Pid,
+    Cancel,
+    Oom,
+    OutPipe,
+    ErrPipe,
+    OutForward,
+    ErrForward,
+    StdinSource,
+    StdinPipe,
+    Slots
+  };
 
   void prepare_poll();
   std::int64_t next_deadline() const;
@@ -65,8 +77,10 @@ void Supervisor::prepare_poll() {
   watch(Cancel, s_.cancel, POLLIN);
   watch(Oom, killed_ || gone_ ? -1 : jail_.cgroup().oom_event(), POLLIN);
   // What waits to be passed on is passed on first: memory stays bounded by one chunk.
-  watch(OutPipe, s_.out.forward >= 0 && !s_.out.captured.empty() ? -1 : jail_.stdout_pipe().get(), POLLIN);
-  watch(ErrPipe, s_.err.forward >= 0 && !s_.err.captured.empty() ? -1 : jail_.stderr_pipe().get(), POLLIN);
+  watch(OutPipe, s_.out.forward >= 0 && !s_.out.captured.empty() ? -1 : jail_.stdout_pipe().get(),
+        POLLIN);
+  watch(ErrPipe, s_.err.forward >= 0 && !s_.err.captured.empty() ? -1 : jail_.stderr_pipe().get(),
+        POLLIN);
   watch(OutForward, s_.out.forward, s_.out.captured.empty() ? 0 : POLLOUT);
   watch(ErrForward, s_.err.forward, s_.err.captured.empty() ? 0 : POLLOUT);
   watch(StdinSource, feeding && !source_ended_ && to_stdin_.empty() ? s_.stdin_source : -1, POLLIN);
@@ -76,7 +90,8 @@ void Supervisor::prepare_poll() {
 std::int64_t Supervisor::next_deadline() const {
   if (gone_) return kForever;
   if (killed_) return kill_ns_ + kKillGraceNs;
-  return std::min(jail_.started_ns() + static_cast<std::int64_t>(plan_.wall_ns), next_cpu_check_ns_);
+  return std::min(jail_.started_ns() + static_cast<std::int64_t>(plan_.wall_ns),
+                  next_cpu_check_ns_);
 }
 
 void Supervisor::check_deadlines(std::int64_t now) {
@@ -118,7 +133,8 @@ void Supervisor::read_stream(Fd& pipe, OutputStream& stream) {
 }
 
 void Supervisor::write_stream(OutputStream& stream) {
-  const ssize_t n = ::write(stream.forward, stream.captured.data(), std::min(stream.captured.size(), kSafeWrite));
+  const ssize_t n =
+      ::write(stream.forward, stream.captured.data(), std::min(stream.captured.size(), kSafeWrite));
   if (n >= 0) {
     stream.captured.erase(0, static_cast<std::size_t>(n));
   } else if (errno != EINTR && errno != EAGAIN) {
@@ -126,8 +142,9 @@ void Supervisor::write_stream(OutputStream& stream) {
     stream.captured.clear();
     stream.forward = -1;  // from here on it is counted and thrown away
     const bool closed = error == EPIPE || error == ECONNRESET;
-    end(std::string(stream.name) + (closed ? " was closed by its reader"
-                                           : std::string(" cannot be written: ") + strerrordesc_np(error)));
+    end(std::string(stream.name) +
+        (closed ? " was closed by its reader"
+                : std::string(" cannot be written: ") + strerrordesc_np(error)));
   }
 }
 
@@ -143,7 +160,8 @@ void Supervisor::feed_stdin() {
       jail_.stdin_pipe().reset();  // the guest has closed its end
       return;
     }
-    const ssize_t n = ::write(jail_.stdin_pipe().get(), to_stdin_.data(), std::min(to_stdin_.size(), kSafeWrite));
+    const ssize_t n =
+        ::write(jail_.stdin_pipe().get(), to_stdin_.data(), std::min(to_stdin_.size(), kSafeWrite));
     if (n > 0) to_stdin_.erase(0, static_cast<std::size_t>(n));
     if (n < 0 && errno == EPIPE) jail_.stdin_pipe().reset();
   }
@@ -154,7 +172,8 @@ void Supervisor::handle() {
   if (ready(Cancel)) {
     signalfd_siginfo signal{};
     const ssize_t n = ::read(s_.cancel, &signal, sizeof signal);
-    end(n == sizeof signal ? signal_name(static_cast<int>(signal.ssi_signo)) + " received" : "asked to");
+    end(n == sizeof signal ? signal_name(static_cast<int>(signal.ssi_signo)) + " received"
+                           : "asked to");
     if (gone_) {  // only a slow reader is left
       s_.out.captured.clear();
       s_.err.captured.clear();
@@ -204,13 +223,15 @@ Expected<void> Supervisor::run() {
   }
   // The default CPU limit is what the quota allows in the wall time: nothing to watch then.
   if (plan_.cpu_ns < plan_.wall_ns / 1000 * plan_.cpu_millis) next_cpu_check_ns_ = 0;
-  // All writers die with init, so end of file follows its end: whatever they wrote is still passed on.
+  // All writers die with init, so end of file follows its end: whatever they wrote is still passed
+  // on.
   while (!gone_ || !flushed()) {
     std::int64_t now = monotonic_ns();
     check_deadlines(now);
     if (killed_ && !gone_ && now >= kill_ns_ + kKillGraceNs) {
-      return std::unexpected(Error{Stage::Kill, "jail", 0, "the jail does not die: a process hangs in the kernel",
-                                   "look for a process in state D; its cgroup and uid stay taken until it is gone"});
+      return std::unexpected(
+          Error{Stage::Kill, "jail", 0, "the jail does not die: a process hangs in the kernel",
+                "look for a process in state D; its cgroup and uid stay taken until it is gone"});
     }
     prepare_poll();
     timespec timeout{};
@@ -218,20 +239,24 @@ Expected<void> Supervisor::run() {
     const std::int64_t left = std::max<std::int64_t>(deadline - now, 0);
     timeout.tv_sec = left / 1'000'000'000;
     timeout.tv_nsec = left % 1'000'000'000;
-    if (::ppoll(entries_.data(), entries_.size(), deadline == kForever ? nullptr : &timeout, nullptr) < 0) continue;
+    if (::ppoll(entries_.data(), entries_.size(), deadline == kForever ? nullptr : &timeout,
+                nullptr) < 0)
+      continue;
     handle();
   }
   evidence_.guest_ended = jail_.reap(evidence_.wait_status);
   evidence_.orphans_sigsys = jail_.orphans_sigsys();
   const std::int64_t ended = jail_.ended_ns() != 0 ? jail_.ended_ns() : monotonic_ns();
-  evidence_.wall_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(ended - jail_.started_ns(), 0));
+  evidence_.wall_ns =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(ended - jail_.started_ns(), 0));
   jail_.mark(Stage::Run);
   return {};
 }
 
 }  // namespace
 
-Expected<void> supervise(const Plan& plan, Jail& jail, Supervision& supervision, Evidence& evidence) {
+Expected<void> supervise(const Plan& plan, Jail& jail, Supervision& supervision,
+                         Evidence& evidence) {
   return Supervisor(plan, jail, supervision, evidence).run();
 }
 

@@ -9,13 +9,14 @@
 
 namespace jailrun {
 
-// One of the guest's output streams and where it goes: captured, or passed on to a descriptor of ours.
+// One of the guest's output streams and where it goes: captured, or passed on to a descriptor of
+// ours.
 struct OutputStream {
   explicit OutputStream(const char* stream) : name(stream) {}
-  const char* name;         // "stdout"
-  int forward = -1;         // -1: capture
-  std::string captured;     // or, when forwarding, what waits to be passed on
-  std::uint64_t seen = 0;   // bytes
+  const char* name;        // "stdout"
+  int forward = -1;        // -1: capture
+  std::string captured;    // or, when forwarding, what waits to be passed on
+  std::uint64_t seen = 0;  // bytes
   bool truncated = false;
 };
 
@@ -25,8 +26,9 @@ struct Supervision {
   int cancel = -1;        // readable: the caller wants the run to end (a signalfd)
 };
 
-// Watches output, deadlines and limits; kills the jail when one is hit. On return every process of the
-// jail is gone and reaped. Fills what it saw into `evidence`.
-Expected<void> supervise(const Plan& plan, Jail& jail, Supervision& supervision, Evidence& evidence);
+// Watches output, deadlines and limits; kills the jail when one is hit. On return every process of
+// the jail is gone and reaped. Fills what it saw into `evidence`.
+Expected<void> supervise(const Plan& plan, Jail& jail, Supervision& supervision,
+                         Evidence& evidence);
 
 }  // namespace jailrun

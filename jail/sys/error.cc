@@ -9,7 +9,8 @@ std::string Error::line() const {
   std::string text = message;
   if (errno_value != 0) {
     text += ": ";
-    text += strerrordesc_np(errno_value) != nullptr ? strerrordesc_np(errno_value) : "unknown error";
+    text +=
+        strerrordesc_np(errno_value) != nullptr ? strerrordesc_np(errno_value) : "unknown error";
   }
   if (!remedy.empty()) {
     text += "; ";

@@ -34,13 +34,13 @@ Error sys_error(Stage stage, std::string object, std::string message, std::strin
 // Returns the Error of an Expected, or gives its value.
 #define JAILRUN_CONCAT_(a, b) a##b
 #define JAILRUN_CONCAT(a, b) JAILRUN_CONCAT_(a, b)
-#define TRY(declaration, expression)                                     \
-  auto JAILRUN_CONCAT(try_, __LINE__) = (expression);                    \
-  if (!JAILRUN_CONCAT(try_, __LINE__))                                   \
+#define TRY(declaration, expression)                                           \
+  auto JAILRUN_CONCAT(try_, __LINE__) = (expression);                          \
+  if (!JAILRUN_CONCAT(try_, __LINE__))                                         \
     return std::unexpected(std::move(JAILRUN_CONCAT(try_, __LINE__).error())); \
   declaration = std::move(*JAILRUN_CONCAT(try_, __LINE__))
-#define TRY_VOID(expression)                                             \
-  do {                                                                   \
-    auto try_result = (expression);                                      \
+#define TRY_VOID(expression)                                                \
+  do {                                                                      \
+    auto try_result = (expression);                                         \
     if (!try_result) return std::unexpected(std::move(try_result.error())); \
   } while (false)

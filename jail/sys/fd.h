@@ -1,5 +1,5 @@
-// Fd: an owned descriptor. Move-only, no implicit conversion, closed on destruction; every descriptor
-// in the project is opened CLOEXEC.
+// Fd: an owned descriptor. Move-only, no implicit conversion, closed on destruction; every
+// descriptor in the project is opened CLOEXEC.
 #pragma once
 
 #include <fcntl.h>
@@ -45,8 +45,8 @@ struct Pipe {
   Fd read, write;
 };
 
-// Whole content of a small file below `dir` (AT_FDCWD for a plain path); at most `limit` bytes are read.
-// An empty string where it cannot be read.
+// Whole content of a small file below `dir` (AT_FDCWD for a plain path); at most `limit` bytes are
+// read. An empty string where it cannot be read.
 std::string read_file_at(int dir, const char* path, std::size_t limit = 65536);
 
 // Writes all of `text` to a control file below `dir` in one write(2); the errno, or 0.

@@ -1,5 +1,5 @@
-// Kernel constants and structs that the headers of Debian 12 lack or that clash between libc and kernel
-// headers. Values are the kernel's ABI, x86-64; each group names the kernel that brought it.
+// Kernel constants and structs that the headers of Debian 12 lack or that clash between libc and
+// kernel headers. Values are the kernel's ABI, x86-64; each group names the kernel that brought it.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,8 @@ struct Unit {
   double factor;
 };
 
-constexpr Unit kSizes[] = {{"B", 1}, {"KiB", 1024.0}, {"MiB", 1024.0 * 1024}, {"GiB", 1024.0 * 1024 * 1024}};
+constexpr Unit kSizes[] = {
+    {"B", 1}, {"KiB", 1024.0}, {"MiB", 1024.0 * 1024}, {"GiB", 1024.0 * 1024 * 1024}};
 constexpr Unit kTimes[] = {{"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
 
 template <std::size_t N>
@@ -46,12 +47,15 @@ std::string format(std::uint64_t value, const Unit (&units)[N]) {
 }  // namespace
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) { return parse(text, kSizes); }
-std::optional<std::uint64_t> parse_duration_ns(std::string_view text) { return parse(text, kTimes); }
+std::optional<std::uint64_t> parse_duration_ns(std::string_view text) {
+  return parse(text, kTimes);
+}
 
 std::string format_bytes(std::uint64_t bytes) { return format(bytes, kSizes); }
 
 std::string format_duration(std::uint64_t nanoseconds) {
-  if (nanoseconds >= 60'000'000'000 && nanoseconds < 3600'000'000'000 && nanoseconds % 60'000'000'000 != 0) {
+  if (nanoseconds >= 60'000'000'000 && nanoseconds < 3600'000'000'000 &&
+      nanoseconds % 60'000'000'000 != 0) {
     return format(nanoseconds, {kTimes[0], kTimes[1], kTimes[2]});
   }
   return format(nanoseconds, kTimes);

@@ -63,8 +63,17 @@ TEST(Owner, KilledAtAnyMomentLeavesNothing) {
     ::clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr);
     jail.send(SIGKILL);
   }
-  // The lowest uids are leased again by these, each sweeping what carries its number.
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  // These lease the lowest uids again, each sweeping what carries its number: a killed jail that was still
+  // dying when the next one began has made that one take a higher number.
+  for (std::vector<std::unique_ptr<Live>> jails; jails.size() < 8;) {
+    jails.push_back(waiting_jail());
+    ASSERT_NE(jails.back(), nullptr);
+    if (jails.size() < 8) continue;
+    for (const auto& jail : jails) {
+      jail->write("\n");
+      EXPECT_EQ(jail->finish().status, 0);
+    }
+  }
   EXPECT_EQ(left_for_good(before), "");
 }
 
@@ -73,9 +82,10 @@ TEST(Owner, TerminatedOrInterruptedEndsTheJailAndSaysSo) {
     const auto before = take_census();
     const auto jail = waiting_jail({"wait-with-children"});
     ASSERT_NE(jail, nullptr);
-    const Fd guest = open_pidfd(jail->guest());
+    Fd guest = open_pidfd(jail->guest());
     jail->send(signal);
     EXPECT_TRUE(ends_within(guest, 2000));
+    guest.reset();
     const Outcome outcome = jail->finish();
     EXPECT_EQ(outcome.status, 130);
     EXPECT_THAT(outcome.err, testing::HasSubstr("cancelled"));

@@ -107,7 +107,6 @@ const std::vector<Attempt> kProcesses = {
     {"ListingPid1sDescriptors", {"proc-open", "1", "fd"}, {ENOENT, EACCES, EPERM}, Twin::Root, {"proc-open", "self", "fd"}},
     {"EnteringPid1sRoot", {"proc-open", "1", "root"}, {ENOENT, EACCES, EPERM}, Twin::Root, {"proc-open", "self", "root"}},
     {"CopyingMemoryOfPid1", {"read-memory", "1", "400000"}, {kKilled}, Twin::None},
-    {"ChangingALimitOfPid1", {"change-limit-of", "1"}, {EPERM, ESRCH}, Twin::None},
     {"RaisingItsPriority", {"lower-nice"}, {EPERM, EACCES}},
     {"RealTime", {"realtime"}, {EPERM}, Twin::None},
     {"DumpingCore", {"core-limit"}, {EPERM}},

@@ -18,7 +18,8 @@ Error bad_usage(std::string object, std::string message, const char* verb) {
                std::string("see `jailrun ") + verb + " --help`"};
 }
 
-// What getopt_long stumbled over: a letter inside of a cluster ("-vq") leaves optind at the cluster.
+// What getopt_long stumbled over: a letter inside of a cluster ("-vq") leaves optind at the
+// cluster.
 Error bad_option(int found, int letter, const char* word, const char* verb) {
   const bool is_short = letter > 0 && letter < 256;
   const std::string option = is_short ? std::string("-") + static_cast<char>(letter) : word;
@@ -26,7 +27,8 @@ Error bad_option(int found, int letter, const char* word, const char* verb) {
   Error error = bad_usage(option, "unknown or ambiguous option " + option, verb);
   std::vector<std::string> known;
   for (const OptionInfo& info : kOptions) known.push_back(std::string("--") + info.name);
-  if (!is_short) error.remedy = did_you_mean(option.substr(0, option.find('=')), known, error.remedy);
+  if (!is_short)
+    error.remedy = did_you_mean(option.substr(0, option.find('=')), known, error.remedy);
   return error;
 }
 
@@ -39,7 +41,8 @@ InputSource split_file(const std::string& text) {
 }
 
 std::string list_verb_arguments(bool is_run) {
-  return is_run ? "no script given: name a file, or - for standard input" : "no command given: put it after --";
+  return is_run ? "no script given: name a file, or - for standard input"
+                : "no command given: put it after --";
 }
 
 }  // namespace
@@ -53,23 +56,43 @@ Expected<CommandLine> parse_command_line(int argc, char** argv) {
   const int count = argc - 1;
   opterr = 0;
   for (;;) {
-    const int found = ::getopt_long(count, arguments, kShortOptions.data(), kLongOptions.data(), nullptr);
+    const int found =
+        ::getopt_long(count, arguments, kShortOptions.data(), kLongOptions.data(), nullptr);
     if (found == -1) break;
-    if (found == '?' || found == ':') return std::unexpected(bad_option(found, optopt, arguments[optind - 1], verb));
+    if (found == '?' || found == ':')
+      return std::unexpected(bad_option(found, optopt, arguments[optind - 1], verb));
     switch (static_cast<Option>(found)) {
-      case Option::File: line.files.push_back(split_file(optarg)); break;
-      case Option::Help: line.help = true; break;
-      case Option::Out: line.out = optarg; break;
-      case Option::Policy: line.policy = optarg; break;
-      case Option::Set: line.sets.emplace_back(optarg); break;
-      case Option::Verbose: line.verbose = true; break;
-      case Option::Json: line.json = true; break;
-      case Option::Cold: break;  // there is no other way yet
+      case Option::File:
+        line.files.push_back(split_file(optarg));
+        break;
+      case Option::Help:
+        line.help = true;
+        break;
+      case Option::Out:
+        line.out = optarg;
+        break;
+      case Option::Policy:
+        line.policy = optarg;
+        break;
+      case Option::Set:
+        line.sets.emplace_back(optarg);
+        break;
+      case Option::Verbose:
+        line.verbose = true;
+        break;
+      case Option::Json:
+        line.json = true;
+        break;
+      case Option::Cold:
+        break;  // there is no other way yet
       case Option::Timeout: {
         const auto ns = parse_duration_ns(optarg);
         if (!ns || *ns < kShortestNs || *ns > kLongestNs) {
-          return std::unexpected(bad_usage("--timeout", std::string("--timeout ") + optarg +
-                                           " is no duration between 1ms and 24h (500ms, 10s, 5m)", verb));
+          return std::unexpected(
+              bad_usage("--timeout",
+                        std::string("--timeout ") + optarg +
+                            " is no duration between 1ms and 24h (500ms, 10s, 5m)",
+                        verb));
         }
         line.timeout_ns = *ns;
       }

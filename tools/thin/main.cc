@@ -1,5 +1,5 @@
-// jailrun, the thin program: run and exec. Static, small, and done with its own start in a fraction of the
-// time that a jail takes; every other verb is jailrun-full's, which lies beside it.
+// jailrun, the thin program: run and exec. Static, small, and done with its own start in a fraction
+// of the time that a jail takes; every other verb is jailrun-full's, which lies beside it.
 #include <string_view>
 
 #include "tools/thin/run_verb.h"

@@ -18,7 +18,8 @@ extern char** environ;
 namespace jailrun {
 namespace {
 
-// Changes when a program is built again: libseccomp is linked into jailrun-full, so its version is in here.
+// Changes when a program is built again: libseccomp is linked into jailrun-full, so its version is
+// in here.
 std::string build_stamp(const std::string& path) {
   struct stat st{};
   if (::stat(path.c_str(), &st) != 0) return {};
@@ -30,7 +31,8 @@ std::string cache_key(const PolicySource& source, const std::vector<std::string>
   utsname kernel{};
   ::uname(&kernel);
   std::string key = std::to_string(Plan::kVersion) + " " + std::to_string(sizeof(Plan)) + "\n";
-  key += build_stamp("/proc/self/exe") + build_stamp(full_program()) + kernel.release + "\n" + source.path + "\n";
+  key += build_stamp("/proc/self/exe") + build_stamp(full_program()) + kernel.release + "\n" +
+         source.path + "\n";
   key += group_stamp(source);
   for (const std::string& set : sets) key += "set " + set + "\n";
   return key + source.text;
@@ -46,8 +48,9 @@ std::string file_name(const std::string& key) {
 }
 
 bool sound(const Plan& plan) {
-  return plan.magic == Plan::kMagic && plan.version == Plan::kVersion && plan.size == sizeof(Plan) &&
-         plan.filter_length > 0 && plan.filter_length <= plan.filter.size() && plan.env_bytes <= plan.env.size() &&
+  return plan.magic == Plan::kMagic && plan.version == Plan::kVersion &&
+         plan.size == sizeof(Plan) && plan.filter_length > 0 &&
+         plan.filter_length <= plan.filter.size() && plan.env_bytes <= plan.env.size() &&
          plan.rlimit_count <= plan.rlimits.size() && plan.policy[sizeof plan.policy - 1] == 0 &&
          plan.image[sizeof plan.image - 1] == 0;
 }
@@ -55,22 +58,28 @@ bool sound(const Plan& plan) {
 std::unique_ptr<Plan> read_cached(const Fd& dir, const std::string& name, const std::string& key) {
   const Fd file(::openat(dir.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat st{};
-  if (!file.valid() || ::fstat(file.get(), &st) != 0 || st.st_uid != ::geteuid() || !S_ISREG(st.st_mode)) return {};
+  if (!file.valid() || ::fstat(file.get(), &st) != 0 || st.st_uid != ::geteuid() ||
+      !S_ISREG(st.st_mode))
+    return {};
   if (static_cast<std::size_t>(st.st_size) != key.size() + sizeof(Plan)) return {};
   std::string seen(key.size(), '\0');
   auto plan = std::make_unique<Plan>();
-  const bool same = ::read(file.get(), seen.data(), seen.size()) == static_cast<ssize_t>(seen.size()) && seen == key &&
-                    ::read(file.get(), plan.get(), sizeof(Plan)) == sizeof(Plan);
+  const bool same =
+      ::read(file.get(), seen.data(), seen.size()) == static_cast<ssize_t>(seen.size()) &&
+      seen == key && ::read(file.get(), plan.get(), sizeof(Plan)) == sizeof(Plan);
   return same && sound(*plan) ? std::move(plan) : nullptr;
 }
 
 // Losing a cache entry costs a compilation, so failures here are nobody's concern.
-void write_cached(const Fd& dir, const std::string& name, const std::string& key, const Plan& plan) {
+void write_cached(const Fd& dir, const std::string& name, const std::string& key,
+                  const Plan& plan) {
   const std::string temporary = name + "." + std::to_string(::getpid());
-  const Fd file(::openat(dir.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const Fd file(::openat(dir.get(), temporary.c_str(),
+                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file.valid()) return;
-  const bool written = write_all(file.get(), key.data(), key.size()) == 0 &&
-                       write_all(file.get(), reinterpret_cast<const char*>(&plan), sizeof plan) == 0;
+  const bool written =
+      write_all(file.get(), key.data(), key.size()) == 0 &&
+      write_all(file.get(), reinterpret_cast<const char*>(&plan), sizeof plan) == 0;
   if (!written || ::renameat(dir.get(), temporary.c_str(), dir.get(), name.c_str()) != 0) {
     ::unlinkat(dir.get(), temporary.c_str(), 0);
   }
@@ -86,13 +95,15 @@ void drain(const Pipe& out, const Pipe& err, std::string& output, std::string& m
       if (entries[i].fd < 0 || entries[i].revents == 0) continue;
       char buffer[16384];
       const ssize_t n = ::read(entries[i].fd, buffer, sizeof buffer);
-      if (n > 0 && texts[i]->size() < (1u << 20)) texts[i]->append(buffer, static_cast<std::size_t>(n));
+      if (n > 0 && texts[i]->size() < (1u << 20))
+        texts[i]->append(buffer, static_cast<std::size_t>(n));
       if (n == 0 || (n < 0 && errno != EINTR)) entries[i].fd = -1;
     }
   }
 }
 
-Expected<std::unique_ptr<Plan>> compile(const std::string& policy, const std::vector<std::string>& sets) {
+Expected<std::unique_ptr<Plan>> compile(const std::string& policy,
+                                        const std::vector<std::string>& sets) {
   const std::string program = full_program();
   std::vector<std::string> arguments = {program, "plan", policy};
   for (const std::string& set : sets) arguments.push_back("--set=" + set);
@@ -101,7 +112,8 @@ Expected<std::unique_ptr<Plan>> compile(const std::string& policy, const std::ve
   argv.push_back(nullptr);
   int ends[4];
   if (::pipe2(ends, O_CLOEXEC) != 0 || ::pipe2(ends + 2, O_CLOEXEC) != 0) {
-    return std::unexpected(sys_error(Stage::None, "pipe", "cannot make a pipe", "raise the limit of open files"));
+    return std::unexpected(
+        sys_error(Stage::None, "pipe", "cannot make a pipe", "raise the limit of open files"));
   }
   Pipe out{Fd(ends[0]), Fd(ends[1])}, err{Fd(ends[2]), Fd(ends[3])};
   posix_spawn_file_actions_t actions;
@@ -125,11 +137,15 @@ Expected<std::unique_ptr<Plan>> compile(const std::string& policy, const std::ve
   auto plan = std::make_unique<Plan>();
   if (status != 0 || output.size() != sizeof(Plan)) {
     while (messages.ends_with('\n')) messages.pop_back();
-    return std::unexpected(Error{Stage::None, policy, 0, messages.empty() ? "policy " + policy + " could not be compiled" : messages, ""});
+    return std::unexpected(
+        Error{Stage::None, policy, 0,
+              messages.empty() ? "policy " + policy + " could not be compiled" : messages,
+              "correct what is named; `jailrun explain " + policy + "` checks it again"});
   }
   std::memcpy(plan.get(), output.data(), sizeof(Plan));
   if (!sound(*plan)) {
-    return std::unexpected(Error{Stage::None, program, 0, program + " is of another version than jailrun",
+    return std::unexpected(Error{Stage::None, program, 0,
+                                 program + " is of another version than jailrun",
                                  "install both from one build"});
   }
   return plan;
@@ -145,7 +161,8 @@ std::string full_program() {
   return program + "jailrun-full";
 }
 
-Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy, const std::vector<std::string>& sets) {
+Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy,
+                                          const std::vector<std::string>& sets) {
   TRY(const PolicySource source, find_policy(policy));
   const std::string key = cache_key(source, sets), name = file_name(key);
   const Expected<Fd> dir = open_run_dir();

@@ -1,5 +1,6 @@
-// Plans by policy: compiled by jailrun-full, kept in the run directory (owned by the effective user, mode
-// 0700, opened by descriptor), found again only if everything they were made from is byte for byte the same.
+// Plans by policy: compiled by jailrun-full, kept in the run directory (owned by the effective
+// user, mode 0700, opened by descriptor), found again only if everything they were made from is
+// byte for byte the same.
 #pragma once
 
 #include <memory>
@@ -14,8 +15,9 @@ namespace jailrun {
 // Path of jailrun-full: beside this program.
 std::string full_program();
 
-// `sets` are PATH=VALUE. Errors: unknown policy; all faults of a bad one (as many lines in the message);
-// no jailrun-full.
-Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy, const std::vector<std::string>& sets);
+// `sets` are PATH=VALUE. Errors: unknown policy; all faults of a bad one (as many lines in the
+// message); no jailrun-full.
+Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy,
+                                          const std::vector<std::string>& sets);
 
 }  // namespace jailrun

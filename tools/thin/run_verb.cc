@@ -52,12 +52,14 @@ int stdin_source() {
 
 Expected<Fd> open_out(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) {
-    return std::unexpected(sys_error(Stage::Collect, path, "cannot make the output directory " + path,
-                                     "give --out a directory whose parent exists and can be written"));
+    return std::unexpected(
+        sys_error(Stage::Collect, path, "cannot make the output directory " + path,
+                  "give --out a directory whose parent exists and can be written"));
   }
   Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!dir.valid() || ::faccessat(dir.get(), ".", W_OK, AT_EACCESS) != 0) {
-    return std::unexpected(sys_error(Stage::Collect, path, "cannot write to the output directory " + path,
+    return std::unexpected(sys_error(Stage::Collect, path,
+                                     "cannot write to the output directory " + path,
                                      "give --out a directory that you may write to"));
   }
   return dir;
@@ -87,10 +89,11 @@ void set_timeout(Plan& plan, std::uint64_t timeout_ns) {
 }
 
 void print_verbose(const Result& result) {
-  std::fprintf(stderr, "jailrun: %s start, policy %s, verdict %s\n", result.start.c_str(), result.policy.c_str(),
-               name(result.verdict).data());
+  std::fprintf(stderr, "jailrun: %s start, policy %s, verdict %s\n", result.start.c_str(),
+               result.policy.c_str(), name(result.verdict).data());
   std::fprintf(stderr, "jailrun: wall %s, cpu %s, memory %s, %llu processes at most\n",
-               format_duration(result.wall_ns).c_str(), format_duration(result.cpu_ns.value_or(0)).c_str(),
+               format_duration(result.wall_ns).c_str(),
+               format_duration(result.cpu_ns.value_or(0)).c_str(),
                format_bytes(result.memory_peak_bytes.value_or(0)).c_str(),
                static_cast<unsigned long long>(result.pids_peak.value_or(0)));
   for (const TimelineEntry& entry : result.timeline) {
@@ -98,7 +101,8 @@ void print_verbose(const Result& result) {
                  static_cast<double>(entry.ns) / 1e3, info(entry.stage).name.data());
   }
   for (const OutputFile& file : result.files) {
-    std::fprintf(stderr, "jailrun: file %s, %s, %s\n", file.name.c_str(), format_bytes(file.bytes).c_str(), file.media_type.c_str());
+    std::fprintf(stderr, "jailrun: file %s, %s, %s\n", file.name.c_str(),
+                 format_bytes(file.bytes).c_str(), file.media_type.c_str());
   }
 }
 
@@ -107,15 +111,19 @@ int print(const Result& result, const CommandLine& line) {
   if (line.json) {
     const std::string text = to_json(result);
     if (const int error = write_all(STDOUT_FILENO, text.data(), text.size()); error != 0) {
-      std::fprintf(stderr, "jailrun: cannot write the result: %s; is stdout closed, or its disk full?\n",
+      std::fprintf(stderr,
+                   "jailrun: cannot write the result: %s; is stdout closed, or its disk full?\n",
                    strerrordesc_np(error));
       status = kStatusCancelled;
     }
   }
   if (line.verbose) print_verbose(result);
-  for (const std::string& warning : result.warnings) std::fprintf(stderr, "jailrun: warning: %s\n", warning.c_str());
+  for (const std::string& warning : result.warnings)
+    std::fprintf(stderr, "jailrun: warning: %s\n", warning.c_str());
   for (const SkippedFile& file : result.files_skipped) {
-    if (!line.out.empty()) std::fprintf(stderr, "jailrun: not taken out: %s: %s\n", file.name.c_str(), file.reason.c_str());
+    if (!line.out.empty())
+      std::fprintf(stderr, "jailrun: not taken out: %s: %s\n", file.name.c_str(),
+                   file.reason.c_str());
   }
   if (result.verdict != Verdict::Ok && result.verdict != Verdict::NonzeroExit) {
     std::fprintf(stderr, "jailrun: %s\n", result.reason.c_str());
@@ -150,9 +158,11 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   if (!plan) return report(plan.error(), line->json);
   set_timeout(**plan, line->timeout_ns);
   // Netlink is not for the thin binary: jailrun-full does the same with it.
-  if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr) become_full(kLoopbackVerb, argv);
+  if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr)
+    become_full(kLoopbackVerb, argv);
   request.launch.bring_up_loopback = bring_up_loopback;
-  if (const Expected<void> prepared = prepare(*line, request); !prepared) return report(prepared.error(), line->json);
+  if (const Expected<void> prepared = prepare(*line, request); !prepared)
+    return report(prepared.error(), line->json);
   // Not earlier: Ctrl-C must end a script that is still being typed.
   const Fd cancel = block_signals();
   request.cancel = cancel.get();
@@ -167,7 +177,8 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
 
   // argv and the environment lie in one block; the jail's init clears its copy.
   char* end = argv[argc - 1];
-  for (char** variable = environ; *variable != nullptr; ++variable) end = *variable > end ? *variable : end;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    end = *variable > end ? *variable : end;
   request.launch.wipe_begin = argv[0];
   request.launch.wipe_end = end + std::strlen(end);
 
@@ -176,4 +187,3 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
 }
 
 }  // namespace jailrun
-

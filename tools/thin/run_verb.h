@@ -19,7 +19,8 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback);
 // Replaces this process by jailrun-full with the same arguments, after `verb` if that is not empty.
 [[noreturn]] void become_full(const char* verb, char** argv);
 
-// A descriptor number below 3 that is closed would be taken by a pipe of ours, and written to as stderr.
+// A descriptor number below 3 that is closed would be taken by a pipe of ours, and written to as
+// stderr.
 void occupy_standard_descriptors();
 
 }  // namespace jailrun

@@ -16,7 +16,8 @@ void become_full(const char* verb, char** argv) {
   const std::string program = full_program();
   std::vector<char*> arguments = {argv[0]};
   if (verb[0] != 0) arguments.push_back(const_cast<char*>(verb));
-  for (char** argument = argv + 1; argv[0] != nullptr && *argument != nullptr; ++argument) arguments.push_back(*argument);
+  for (char** argument = argv + 1; argv[0] != nullptr && *argument != nullptr; ++argument)
+    arguments.push_back(*argument);
   arguments.push_back(nullptr);
   ::execv(program.c_str(), arguments.data());
   std::fprintf(stderr, "jailrun: cannot run %s: %s; install it beside jailrun\n", program.c_str(),

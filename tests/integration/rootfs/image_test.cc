@@ -169,7 +169,7 @@ print(user.pw_name, user.pw_uid, user.pw_gid, user.pw_dir, os.getcwd())
 print(zoneinfo.ZoneInfo("Europe/Berlin").utcoffset(datetime.datetime(2024, 7, 1)))
 print(open("/etc/hostname").read().strip(), locale.getpreferredencoding())
 )");
-  EXPECT_EQ(run.out, "sandbox 1000 1000 /tmp /work\n2:00:00\njail utf-8\n") << run.err;
+  EXPECT_EQ(run.out, "sandbox 1000 1000 /tmp /work\n2:00:00\njail UTF-8\n") << run.err;
 }
 
 TEST_F(Image, EveryModuleHasByteCodeThatIsNeverCheckedAgainstItsSource) {

@@ -73,7 +73,7 @@ TEST(Verdict, WallTimeoutStrikesASleeper) {
   EXPECT_LT(run.result["usage"]["wall_ns"], 5'000'000'000);
   EXPECT_EQ(run.result["stdout"], "begun\n") << "what it said before is kept";
   EXPECT_THAT(limits_hit(run.result), ElementsAre("wall"));
-  EXPECT_THAT(seen(script, {"--timeout", "400ms"}).err, AllOf(HasSubstr("wall time limit of 400ms"), HasSubstr("--timeout")));
+  EXPECT_THAT(seen(script, {"--timeout", "400ms"}).err, AllOf(HasSubstr("wall time limit of 400 ms"), HasSubstr("--timeout")));
 }
 
 TEST(Verdict, WallTimeoutStrikesOneThatStopsItselfOrIgnoresSignals) {
@@ -105,7 +105,7 @@ TEST(Verdict, CpuTimeoutStrikesASpinnerBeforeTheWallDoes) {
   EXPECT_LT(run.result["usage"]["cpu_ns"], 1'500'000'000);
   EXPECT_GE(run.result["evidence"]["cgroup v2 cpu.stat usage_ns"], 300'000'000);
   EXPECT_THAT(limits_hit(run.result), ElementsAre("cpu_time"));
-  EXPECT_THAT(seen(script, options).err, HasSubstr("CPU time limit of 300ms"));
+  EXPECT_THAT(seen(script, options).err, HasSubstr("CPU time limit of 300 ms"));
 }
 
 TEST(Verdict, CpuTimeIsThatOfAllProcessesTogether) {
