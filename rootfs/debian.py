@@ -65,6 +65,7 @@ def unpack(recipe, tree, cache, mirror):
         "mmdebstrap", "--variant=extract", "--mode=root", "--quiet",
         "--include=" + ",".join(recipe["packages"]),
         "--aptopt=APT::Sandbox::User \"root\"",
+        "--skip=chroot/mount",  # nothing runs in the tree; a plain user could not mount devpts
         "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives",
         f"--setup-hook=cp -t \"$1\"/var/cache/apt/archives/ {quoted['debs']}/*.deb 2>/dev/null || true",
         f"--extract-hook=cp -t {quoted['fresh']} \"$1\"/var/cache/apt/archives/*.deb",

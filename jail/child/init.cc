@@ -99,6 +99,11 @@ void new_cgroup_namespace(const ChildArgs* args) {
   end(args, Stage::NewCgroupNamespace);
 }
 
+// From here on namespaces and mounts stay as they are: the owner reads them while init goes on.
+void announce_world(const ChildArgs* args) {
+  must(args, Stage::NewCgroupNamespace, sys(SYS_write, args->control_fd, ptr("m"), 1), 1);
+}
+
 void no_new_privs(const ChildArgs* args) {
   begin(args, Stage::NoNewPrivs);
   must(args, Stage::NoNewPrivs, sys(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1));
@@ -171,6 +176,7 @@ void init_main(const ChildArgs* args) {
   limit_resources(args);
   set_affinity(args);
   new_cgroup_namespace(args);
+  announce_world(args);
   drop_capabilities(args);
   no_new_privs(args);
   restrict_paths(args);

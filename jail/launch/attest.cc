@@ -28,6 +28,10 @@ string_view line_of(string_view text, string_view key) {
   return {};
 }
 
+Fd open_process(pid_t pid) {
+  return Fd(::open(("/proc/" + std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
 Expected<void> check_status(int proc, const char* who, std::uint32_t uid, bool guest) {
   const std::string status = read_file_at(proc, "status");
   const std::string id = std::to_string(uid);
@@ -72,8 +76,13 @@ Namespaces namespaces_of(int proc) {
   return inodes;
 }
 
-Expected<void> check_namespaces(int guest, const Posture& posture) {
+// All of the guest's own, and the mount namespace that attest_world() has read in init.
+Expected<void> check_namespaces(int init, int guest, const Posture& posture) {
   const Namespaces theirs = namespaces_of(guest);
+  struct stat st{};
+  if (::fstatat(init, kNamespaces[2], &st, 0) != 0 || st.st_ino != theirs[2]) {
+    return std::unexpected(differs(kNamespaces[2]));
+  }
   for (std::size_t i = 0; i < theirs.size(); ++i) {
     if (theirs[i] == 0 || theirs[i] == posture.owner[i])
       return std::unexpected(differs(kNamespaces[i]));
@@ -147,24 +156,29 @@ Namespaces own_namespaces() {
   return namespaces_of(self.get());
 }
 
-Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup) {
+Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup) {
+  const Fd init = open_process(posture.init);
+  TRY_VOID(check_membership(init.get(), cgroup));
+  TRY_VOID(check_mounts(init.get(), posture.mounts));
+  if (const std::string limit = cgroup.check_limits(); !limit.empty()) {
+    return std::unexpected(differs(limit));
+  }
+  return {};
+}
+
+Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup) {
   const std::vector<pid_t> members = cgroup.members();
   const auto guest = std::ranges::find_if(members, [&](pid_t pid) { return pid != posture.init; });
   if (members.size() != 2 || guest == members.end()) {
     return std::unexpected(
         differs("its cgroup has " + std::to_string(members.size()) + " processes instead of 2"));
   }
-  for (const pid_t pid : {posture.init, *guest}) {
-    const std::string path = "/proc/" + std::to_string(pid);
-    const Fd proc(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    const bool is_guest = pid == *guest;
-    TRY_VOID(check_status(proc.get(), is_guest ? "the guest" : "init", posture.host_uid, is_guest));
-    TRY_VOID(check_membership(proc.get(), cgroup));
-    if (!is_guest) continue;
-    TRY_VOID(check_namespaces(proc.get(), posture));
-    TRY_VOID(check_mounts(proc.get(), posture.mounts));
-    TRY_VOID(check_descriptors(proc.get()));
-  }
+  const Fd init = open_process(posture.init), proc = open_process(*guest);
+  TRY_VOID(check_status(init.get(), "init", posture.host_uid, false));
+  TRY_VOID(check_status(proc.get(), "the guest", posture.host_uid, true));
+  TRY_VOID(check_membership(proc.get(), cgroup));
+  TRY_VOID(check_namespaces(init.get(), proc.get(), posture));
+  TRY_VOID(check_descriptors(proc.get()));
   return *guest;
 }
 

@@ -30,9 +30,13 @@ struct Posture {
   std::vector<ExpectedMount> mounts;  // exactly these
 };
 
-// The pid of the guest, or an Error of Stage::Attest that names what differs. The limits themselves
-// are Cgroup::check_limits()'s, which need not wait for the guest.
-Expected<pid_t> attest(const Posture& posture, const Cgroup& cgroup);
+// In two parts, so that what no longer changes is read while the jail still works on the rest. Both give
+// an Error of Stage::Attest that names what differs.
+//
+// Once init has announced that namespaces and mounts are final: mounts, membership, limits.
+Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup);
+// At the last gate: ids, capabilities, filter, namespaces, descriptors. Gives the guest's pid.
+Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup);
 
 // The Error of an attestation that failed on `what`.
 Error differs(std::string what);

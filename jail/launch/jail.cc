@@ -105,10 +105,7 @@ Expected<Jail> Launch::run() {
   cgroup_.reset();
   TRY_VOID(clone(jail));
   TRY_VOID(release(jail));
-  TRY_VOID(await_ready(jail));
-
-  // The guest is blocked at its last gate, confined to the last step.
-  TRY_VOID(attest_jail(jail));
+  TRY_VOID(attest(jail));
   TRY_VOID(await_exec(jail));
 
   // Beyond this point the guest runs.
@@ -267,26 +264,26 @@ Expected<void> Launch::release(Jail& jail) {
   return {};
 }
 
-// One byte, or end of file: the child's only two words. While it works, what does not depend on it
-// is read.
-Expected<void> Launch::await_ready(Jail& jail) {
-  owner_namespaces_ = own_namespaces();
-  const std::string limit = jail.cgroup_.check_limits();
+// A byte, or end of file: the child's only words.
+Expected<void> Launch::await_child(Jail& jail) {
   char byte = 0;
   ssize_t n = 0;
   while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
   }
   if (n != 1) return std::unexpected(jail.child_error());
-  if (!limit.empty()) return std::unexpected(differs(limit));
   return {};
 }
 
-Expected<void> Launch::attest_jail(Jail& jail) {
+Expected<void> Launch::attest(Jail& jail) {
+  Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, expected_mounts()};
+  TRY_VOID(await_child(jail));
+  // Init has put the world together; while it gives up its rights, the world is read.
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
   TRY_VOID(jail.take_tmpfs());
-  TRY(jail.guest_,
-      attest({jail.init_, jail.lease_.uid(), owner_namespaces_, network_inode_, expected_mounts()},
-             jail.cgroup_));
+  TRY_VOID(attest_world(posture, jail.cgroup_));
+  TRY_VOID(await_child(jail));
+  // The guest is blocked at its last gate, confined to the last step.
+  TRY(jail.guest_, attest_guest(posture, jail.cgroup_));
   jail.mark(Stage::Attest);
   return {};
 }

@@ -36,8 +36,8 @@ class Launch {
   Expected<void> join_network();
   Expected<void> clone(Jail& jail);
   Expected<void> release(Jail& jail);
-  Expected<void> await_ready(Jail& jail);
-  Expected<void> attest_jail(Jail& jail);
+  Expected<void> await_child(Jail& jail);
+  Expected<void> attest(Jail& jail);
   Expected<void> await_exec(Jail& jail);
 
   // launch/prepare.cc: everything that the child must not decide.
@@ -56,7 +56,6 @@ class Launch {
   Jail::ReportPage report_;
   Fd image_, run_dir_, network_;
   std::uint64_t network_inode_ = 0;
-  Namespaces owner_namespaces_{};
   std::optional<UidLease> lease_;
   std::optional<Cgroup> cgroup_;
   std::optional<InNetwork> in_network_;

@@ -120,6 +120,21 @@ TEST(Files, NoProgramOfTheImageGivesRights) {
   EXPECT_THAT(found, testing::IsEmpty());
 }
 
+// A program of one's own has every call of the kernel to try; the interpreters of the image have fewer habits.
+TEST(Files, AProgramBroughtAlongRunsOnlyWhereThePolicySaysSo) {
+  for (const char* place : {"/work", "/tmp", "/dev/shm"}) {
+    const std::string copy = std::string("cp /data/probe ") + place + "/probe && exec " + place + "/probe sees-others";
+    const auto try_it = [&](const char* exec) {
+      return jailrun({"exec", "--policy", "python", "--set", std::string("files.exec=") + exec, "--file",
+                      std::string(JAILRUN_PROBE) + ":probe", "--", "/bin/sh", "-c", copy}).status;
+    };
+    EXPECT_EQ(try_it("true"), ENOENT) << "the probe's own answer, so it ran in " << place;
+    EXPECT_EQ(try_it("false"), 126) << "the shell's word for what may not be executed, in " << place;
+  }
+  EXPECT_EQ(jailrun({"exec", "--set", "files.exec=true", "--file", std::string(JAILRUN_PROBE) + ":probe", "--",
+                     "/data/probe", "sees-others"}).status, 126) << "/data is for data";
+}
+
 class Input : public testing::Test {
  protected:
   std::string content_of(const std::string& path) const {

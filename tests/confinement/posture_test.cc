@@ -204,6 +204,17 @@ TEST_F(Posture, ItHasNoTerminalAndAnOrdinarySchedule) {
   }
 }
 
+TEST_F(Posture, ItHasAsManyCpusAsThePolicySays) {
+  for (const pid_t pid : members_) {
+    const std::string mask = status_field(pid, "Cpus_allowed");
+    int cpus = 0;
+    for (const char digit : mask) {
+      if (digit != ',') cpus += __builtin_popcount(static_cast<unsigned>(std::stoi(std::string(1, digit), nullptr, 16)));
+    }
+    EXPECT_EQ(cpus, 1) << pid << " has " << mask;
+  }
+}
+
 TEST_F(Posture, InitCannotBeReadByTheGuestsUid) {
   struct stat st{};
   ASSERT_EQ(::stat(("/proc/" + std::to_string(init_) + "/maps").c_str(), &st), 0);

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <string_view>
 #include <vector>
 
 #include "jail/plan/nearest.h"
@@ -21,7 +22,9 @@ Error bad_usage(std::string object, std::string message, const char* verb) {
 // What getopt_long stumbled over: a letter inside of a cluster ("-vq") leaves optind at the
 // cluster.
 Error bad_option(int found, int letter, const char* word, const char* verb) {
-  const bool is_short = letter > 0 && letter < 256;
+  const bool known_letter = std::string_view(kShortOptions.data()).find(static_cast<char>(letter)) != std::string_view::npos;
+  const bool is_short = letter > 0 && letter < 256 &&
+                        (found == ':' ? !std::string_view(word).starts_with("--") : !known_letter);
   const std::string option = is_short ? std::string("-") + static_cast<char>(letter) : word;
   if (found == ':') return bad_usage(option, "option " + option + " needs a value", verb);
   Error error = bad_usage(option, "unknown or ambiguous option " + option, verb);

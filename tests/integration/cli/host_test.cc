@@ -11,7 +11,7 @@ class CliHost : public Cli {
   void make_image(const std::string& without = "") const {
     const std::string script =
         "mkdir -p state/rootfs/python/tree && cd state/rootfs/python/tree && mkdir -p usr/bin dev/shm work tmp proc data run etc && "
-        "for n in null zero full random urandom; do : > dev/$n; done; rm -rf ./'" + without + "'";
+        "for n in null zero full random urandom; do : > dev/$n; done" + (without.empty() ? "" : "; rm -r " + without);
     ASSERT_EQ(sh(script).status, 0);
   }
   Outcome with_image(const std::string& command) const { return sh("JAILRUN_STATE_DIR=$PWD/state; export JAILRUN_STATE_DIR; " + command); }

@@ -83,7 +83,8 @@ TEST_F(CliStreams, StdinArrivesWholeAndItsReaderMayGoAway) {
 }
 
 TEST_F(CliStreams, ASlowReaderDoesNotStopTheWallLimit) {
-  Live jailrun({jailrun_program(), "exec", "--timeout", "300ms", "--set", "limits.output=1GiB", "--", "yes"});
+  Live jailrun({jailrun_program(), "exec", "--timeout", "300ms", "--set", "limits.output=1GiB", "--", "sh", "-c", "echo up; exec yes"});
+  ASSERT_EQ(jailrun.read_line(), "up");
   // Nobody reads: jailrun keeps what it has for the reader, but the guest is gone in time.
   const pid_t init = jailrun.init();
   ASSERT_GT(init, 0);

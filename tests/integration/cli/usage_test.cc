@@ -28,6 +28,7 @@ TEST_F(CliUsage, UnknownOptionsAreNamedWithTheNearestKnownOne) {
 TEST_F(CliUsage, AnOptionWithoutItsValueIsNamed) {
   expect_refused(sh("$J run --file"), 125, {"--file needs a value"});
   expect_refused(sh("$J run -vf"), 125, {"-f needs a value"});
+  expect_refused(sh("$J run --verbose=1 a.py"), 125, {"--verbose=1"});
 }
 
 TEST_F(CliUsage, UnknownVerbsAreNamedWithTheNearestKnownOne) {
@@ -52,7 +53,6 @@ TEST_F(CliPolicy, ThatIsUnknownIsNamedWithASuggestion) {
   expect_refused(sh("$J exec -p ./no.textproto -- /bin/true"), 125, {"./no.textproto"});
   expect_refused(sh("mkdir d; $J exec -p ./d -- /bin/true"), 125, {"./d"});
   expect_refused(sh("$J exec -p '' -- /bin/true"), 125, {"policy"});
-  expect_refused(sh("$J exec -p ../../etc/passwd -- /bin/true"), 125, {"../../etc/passwd"});
 }
 
 TEST_F(CliPolicy, WithSevenFaultsShowsAllSevenWithTheirPlaces) {
@@ -76,10 +76,10 @@ TEST_F(CliPolicy, WithSevenFaultsShowsAllSevenWithTheirPlaces) {
 
 TEST_F(CliPolicy, OfGarbageIsRefused) {
   ASSERT_EQ(sh("head -c 4096 /dev/urandom > random.textproto; : > empty.textproto; truncate -s 2G big.textproto").status, 0);
-  for (const char* name : {"random", "empty", "big"}) {
-    const Outcome outcome = sh(std::string("$J exec --policy ./") + name + ".textproto -- /bin/true");
+  for (const std::string name : {"./random.textproto", "./empty.textproto", "./big.textproto", "/etc/passwd"}) {
+    const Outcome outcome = sh("$J exec --policy " + name + " -- /bin/true");
     EXPECT_EQ(outcome.status, 125);
-    EXPECT_THAT(outcome.err, testing::HasSubstr(std::string(name) + ".textproto"));
+    EXPECT_THAT(outcome.err, testing::HasSubstr(name));
   }
 }
 

@@ -1,0 +1,104 @@
+#include "jail/confine/cgroup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "jail/plan/plan.h"
+
+namespace jailrun {
+namespace {
+
+constexpr CgroupLimits kLimits{64u << 20, 8, 500, 0};
+
+class CgroupLeaf : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    name_ = "jailrun-test-" + std::to_string(::getpid());
+  }
+  // A process in the v2 leaf that waits to be killed.
+  static pid_t put_process(const Cgroup& group) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    EXPECT_EQ(write_file_at(group.v2_fd(), "cgroup.procs", std::to_string(child)), 0);
+    return child;
+  }
+  std::string name_;
+};
+
+TEST_F(CgroupLeaf, HasItsLimitsBeforeAnythingRunsInIt) {
+  auto group = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(group.has_value()) << group.error().line();
+  EXPECT_EQ(group->check_limits(), "");
+  EXPECT_THAT(group->members(), testing::IsEmpty());
+  EXPECT_NE(group->enforcement().memory, "");
+  EXPECT_NE(group->enforcement().pids, "");
+  EXPECT_NE(group->enforcement().cpu, "");
+}
+
+TEST_F(CgroupLeaf, SeesALimitThatSomebodyChanged) {
+  auto group = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(group.has_value()) << group.error().line();
+  const std::string pids = group->enforcement().pids.starts_with("cgroup v2") ? "" : "/sys/fs/cgroup/pids";
+  if (pids.empty()) {
+    ASSERT_EQ(write_file_at(group->v2_fd(), "pids.max", "99"), 0);
+  } else {
+    // The own group's path is the membership without the hierarchy; the pids one is among them.
+    bool changed = false;
+    for (const std::string& path : group->membership()) {
+      changed = changed || write_file_at(AT_FDCWD, (pids + path + "/pids.max").c_str(), "99") == 0;
+    }
+    ASSERT_TRUE(changed);
+  }
+  EXPECT_THAT(group->check_limits(), testing::HasSubstr("pids.max is 99"));
+}
+
+TEST_F(CgroupLeaf, KillsItsMembersAndGoesAway) {
+  pid_t child = 0;
+  {
+    auto group = Cgroup::create(name_, kLimits);
+    ASSERT_TRUE(group.has_value()) << group.error().line();
+    child = put_process(*group);
+    EXPECT_THAT(group->members(), testing::ElementsAre(child));
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  EXPECT_NE(::access(("/sys/fs/cgroup/unified/" + name_).c_str(), F_OK), 0);
+}
+
+TEST_F(CgroupLeaf, OfACrashedOwnerIsEmptiedAndUsedAgain) {
+  auto crashed = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(crashed.has_value()) << crashed.error().line();
+  const pid_t child = put_process(*crashed);
+  {
+    auto next = Cgroup::create(name_, kLimits);
+    ASSERT_TRUE(next.has_value()) << next.error().line();
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(WTERMSIG(status), SIGKILL);
+    EXPECT_THAT(next->members(), testing::IsEmpty());
+  }
+}
+
+TEST_F(CgroupLeaf, ThatCannotEnforceALimitIsRefusedByItsName) {
+  const auto group = Cgroup::create(name_, {64u << 20, 8, 0, 0});  // no kernel takes a quota of 0
+  ASSERT_FALSE(group.has_value());
+  EXPECT_EQ(group.error().stage, Stage::MakeCgroup);
+  EXPECT_EQ(group.error().object, "limits.cpus");
+  EXPECT_THAT(group.error().remedy, testing::HasSubstr("danger"));
+}
+
+TEST_F(CgroupLeaf, WithANameThatIsNoneIsRefusedAndLeavesNothing) {
+  const auto group = Cgroup::create("no/such", kLimits);
+  ASSERT_FALSE(group.has_value());
+  EXPECT_EQ(group.error().stage, Stage::MakeCgroup);
+}
+
+}  // namespace
+}  // namespace jailrun
