@@ -1,4 +1,5 @@
-// What a jail must not take over from whoever starts it. Each hostile inheritance is first seen to work.
+// What a jail must not take over from whoever starts it. Each hostile inheritance is first seen to
+// work.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ bool memory_contains(pid_t pid, const std::string& text) {
   for (std::string line; std::getline(maps, line);) {
     unsigned long begin = 0, end = 0;
     char rights[8] = {};
-    if (std::sscanf(line.c_str(), "%lx-%lx %7s", &begin, &end, rights) != 3 || rights[0] != 'r') continue;
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s", &begin, &end, rights) != 3 || rights[0] != 'r')
+      continue;
     std::string bytes(end - begin, '\0');
     const ssize_t n = ::pread(memory.get(), bytes.data(), bytes.size(), static_cast<off_t>(begin));
     if (n > 0 && bytes.find(text) != std::string::npos) return true;
@@ -40,7 +42,8 @@ TEST(Inheritance, NoVariableOfTheCallerIsInAnyProcessOfTheJail) {
   const auto jail = waiting_jail({"wait"}, {}, leave_it);
   ASSERT_NE(jail, nullptr);
   EXPECT_FALSE(memory_contains(jail->guest(), secret));
-  EXPECT_FALSE(memory_contains(jail->init(), secret)) << "pid 1 of the jail still has the caller's environment";
+  EXPECT_FALSE(memory_contains(jail->init(), secret))
+      << "pid 1 of the jail still has the caller's environment";
   EXPECT_TRUE(memory_contains(jail->pid(), secret)) << "the twin: the search finds it where it is";
 }
 
@@ -56,7 +59,8 @@ TEST(Inheritance, NoDescriptorOfTheCallerIsOpenInTheJail) {
 
 TEST(Inheritance, IgnoredAndBlockedSignalsAndUmaskAreReset) {
   const auto leave_them = [] {
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGCHLD, 40}) ::signal(signal, SIG_IGN);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGCHLD, 40})
+      ::signal(signal, SIG_IGN);
     sigset_t all;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
@@ -77,7 +81,8 @@ TEST(Inheritance, IgnoredAndBlockedSignalsAndUmaskAreReset) {
 // With SIGCHLD ignored the kernel reaps by itself and no wait says how a child ended.
 TEST(Inheritance, TheExitStatusIsTheGuestsEvenIfTheCallerIgnoresItsChildren) {
   const auto ignore = [] { ::signal(SIGCHLD, SIG_IGN); };
-  const Outcome outcome = Live({jailrun_program(), "exec", "--", "/bin/sh", "-c", "exit 7"}, ignore).finish();
+  const Outcome outcome =
+      Live({jailrun_program(), "exec", "--", "/bin/sh", "-c", "exit 7"}, ignore).finish();
   EXPECT_EQ(outcome.status, 7) << outcome.err;
 }
 
@@ -128,7 +133,8 @@ class Terminal : public testing::Test {
 
 TEST_F(Terminal, CannotBeOpened) {
   EXPECT_EQ(probe_unjailed({"open-terminal"}, control()).status, 0);
-  EXPECT_THAT(Live(jailed({"open-terminal"}), control()).finish().status, testing::AnyOf(ENOENT, ENXIO, EACCES));
+  EXPECT_THAT(Live(jailed({"open-terminal"}), control()).finish().status,
+              testing::AnyOf(ENOENT, ENXIO, EACCES));
 }
 
 TEST_F(Terminal, CannotBeTypedInto) {

@@ -9,34 +9,42 @@
 
 namespace jailrun::test {
 
-std::vector<std::string> jailed(const std::vector<std::string>& arguments, const std::vector<std::string>& options) {
-  std::vector<std::string> argv = {jailrun_program(), "exec", "--policy", "python", "--set", "files.exec=true",
-                                   "--file", std::string(JAILRUN_PROBE) + ":probe"};
+std::vector<std::string> jailed(const std::vector<std::string>& arguments,
+                                const std::vector<std::string>& options) {
+  std::vector<std::string> argv = {jailrun_program(), "exec",
+                                   "--policy",        "python",
+                                   "--set",           "files.exec=true",
+                                   "--file",          std::string(JAILRUN_PROBE) + ":probe"};
   argv.insert(argv.end(), options.begin(), options.end());
-  for (const char* word : {"--", "/bin/sh", "-c", "cp /data/probe /work/probe && exec /work/probe \"$@\"", "sh"}) {
+  for (const char* word :
+       {"--", "/bin/sh", "-c", "cp /data/probe /work/probe && exec /work/probe \"$@\"", "sh"}) {
     argv.emplace_back(word);
   }
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return argv;
 }
 
-Outcome probe_jailed(const std::vector<std::string>& arguments, const std::vector<std::string>& options) {
+Outcome probe_jailed(const std::vector<std::string>& arguments,
+                     const std::vector<std::string>& options) {
   return Live(jailed(arguments, options)).finish();
 }
 
-Outcome probe_unjailed(const std::vector<std::string>& arguments, const std::function<void()>& prepare) {
+Outcome probe_unjailed(const std::vector<std::string>& arguments,
+                       const std::function<void()>& prepare) {
   std::vector<std::string> argv = {JAILRUN_PROBE};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return Live(argv, prepare).finish();
 }
 
-std::unique_ptr<Live> waiting_jail(const std::vector<std::string>& arguments, const std::vector<std::string>& options,
+std::unique_ptr<Live> waiting_jail(const std::vector<std::string>& arguments,
+                                   const std::vector<std::string>& options,
                                    const std::function<void()>& prepare) {
   auto live = std::make_unique<Live>(jailed(arguments, options), prepare);
   return live->read_line() == "ready" ? std::move(live) : nullptr;
 }
 
-std::unique_ptr<Live> waiting_program(const std::vector<std::string>& arguments, const std::function<void()>& prepare) {
+std::unique_ptr<Live> waiting_program(const std::vector<std::string>& arguments,
+                                      const std::function<void()>& prepare) {
   std::vector<std::string> argv = {JAILRUN_PROBE};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   auto live = std::make_unique<Live>(argv, prepare);
@@ -66,7 +74,8 @@ Scratch::~Scratch() {
   std::filesystem::remove_all(path_, error);
 }
 
-std::string Scratch::file(const std::string& name, const std::string& content, unsigned mode) const {
+std::string Scratch::file(const std::string& name, const std::string& content,
+                          unsigned mode) const {
   const std::string path = path_ + "/" + name;
   std::ofstream(path) << content;
   ::chmod(path.c_str(), mode);

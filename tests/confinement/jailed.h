@@ -10,14 +10,16 @@
 
 namespace jailrun::test {
 
-// The command line of `jailrun exec` that runs `probe ARGUMENTS…` in a jail of the default policy for
-// Python, with the executable /work that a compiled program needs.
+// The command line of `jailrun exec` that runs `probe ARGUMENTS…` in a jail of the default policy
+// for Python, with the executable /work that a compiled program needs.
 std::vector<std::string> jailed(const std::vector<std::string>& arguments,
                                 const std::vector<std::string>& options = {});
 
-Outcome probe_jailed(const std::vector<std::string>& arguments, const std::vector<std::string>& options = {});
+Outcome probe_jailed(const std::vector<std::string>& arguments,
+                     const std::vector<std::string>& options = {});
 // As a plain child of this process; `prepare` runs in it before exec.
-Outcome probe_unjailed(const std::vector<std::string>& arguments, const std::function<void()>& prepare = {});
+Outcome probe_unjailed(const std::vector<std::string>& arguments,
+                       const std::function<void()>& prepare = {});
 
 // A jail whose guest has said "ready" and waits for a line on stdin.
 std::unique_ptr<Live> waiting_jail(const std::vector<std::string>& arguments = {"wait"},
@@ -34,7 +36,8 @@ class Scratch {
  public:
   Scratch();
   ~Scratch();
-  std::string file(const std::string& name, const std::string& content = {}, unsigned mode = 0644) const;
+  std::string file(const std::string& name, const std::string& content = {},
+                   unsigned mode = 0644) const;
   const std::string& path() const { return path_; }
 
  private:

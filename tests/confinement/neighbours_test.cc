@@ -1,4 +1,5 @@
-// Nothing of a guest reaches the host's processes and sockets, or another jail. The host looks at its own side.
+// Nothing of a guest reaches the host's processes and sockets, or another jail. The host looks at
+// its own side.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -27,7 +28,8 @@ bool somebody_came(const Fd& listener) {
 
 Fd listen_on(const sockaddr* address, socklen_t length) {
   Fd listener(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::bind(listener.get(), address, length) != 0 || ::listen(listener.get(), 8) != 0) listener.reset();
+  if (::bind(listener.get(), address, length) != 0 || ::listen(listener.get(), 8) != 0)
+    listener.reset();
   return listener;
 }
 
@@ -54,8 +56,9 @@ TEST(Neighbours, AServerOnTheHostsLoopbackIsNotReachedFromALoopbackJailEither) {
   const Fd listener = listen_on(reinterpret_cast<const sockaddr*>(&address), sizeof address);
   socklen_t length = sizeof address;
   ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
-  const Outcome inside = probe_jailed({"connect-tcp", "127.0.0.1", std::to_string(ntohs(address.sin_port))},
-                                      {"--policy", "python-loopback", "--set", "files.exec=true"});
+  const Outcome inside =
+      probe_jailed({"connect-tcp", "127.0.0.1", std::to_string(ntohs(address.sin_port))},
+                   {"--policy", "python-loopback", "--set", "files.exec=true"});
   EXPECT_EQ(inside.status, ECONNREFUSED) << inside.err;
   EXPECT_FALSE(somebody_came(listener));
 }
@@ -109,15 +112,18 @@ TEST(Neighbours, SharedMemoryOfTheHostIsNotThere) {
   const int id = ::shmget(key, 4096, IPC_CREAT | 0666);
   ASSERT_GE(id, 0);
   EXPECT_EQ(probe_unjailed({"shared-memory", std::to_string(key)}).status, 0);
-  EXPECT_THAT(probe_jailed({"shared-memory", std::to_string(key)}).status, testing::AnyOf(ENOENT, ENOSYS));
+  EXPECT_THAT(probe_jailed({"shared-memory", std::to_string(key)}).status,
+              testing::AnyOf(ENOENT, ENOSYS));
   ::shmctl(id, IPC_RMID, nullptr);
 }
 
-// A process of the host with the very uid that the guest has there: all that a signal needs, but for the
-// namespace.
+// A process of the host with the very uid that the guest has there: all that a signal needs, but
+// for the namespace.
 TEST(Neighbours, KillingEverythingKillsNothingOutside) {
   const auto bystander = waiting_program({"wait"}, [] {
-    if (::setresgid(kUidBase, kUidBase, kUidBase) != 0 || ::setresuid(kUidBase, kUidBase, kUidBase) != 0) ::_exit(255);
+    if (::setresgid(kUidBase, kUidBase, kUidBase) != 0 ||
+        ::setresuid(kUidBase, kUidBase, kUidBase) != 0)
+      ::_exit(255);
   });
   ASSERT_NE(bystander, nullptr);
   const Fd alive = open_pidfd(bystander->pid());
@@ -128,7 +134,8 @@ TEST(Neighbours, KillingEverythingKillsNothingOutside) {
   EXPECT_FALSE(ends_within(alive, 200)) << "a jail killed a process of the host";
   EXPECT_FALSE(ends_within(open_pidfd(jail->guest()), 0)) << "a jail killed another jail's guest";
 
-  // The twin: with that uid and outside, it does. In a pid namespace of its own, so that nobody else dies.
+  // The twin: with that uid and outside, it does. In a pid namespace of its own, so that nobody
+  // else dies.
   const Outcome twin = probe_unjailed({"kill", std::to_string(bystander->pid()), "9"}, [] {
     if (::setresuid(kUidBase, kUidBase, kUidBase) != 0) ::_exit(255);
   });
@@ -138,7 +145,8 @@ TEST(Neighbours, KillingEverythingKillsNothingOutside) {
 
 TEST(Neighbours, KillingPid1FromInsideDoesNotEndTheJail) {
   for (const int signal : {SIGKILL, SIGTERM, SIGSTOP, SIGSEGV, SIGSYS}) {
-    const Outcome outcome = jailrun({"exec", "--", "/bin/sh", "-c", "kill -" + std::to_string(signal) + " 1; exit 9"});
+    const Outcome outcome =
+        jailrun({"exec", "--", "/bin/sh", "-c", "kill -" + std::to_string(signal) + " 1; exit 9"});
     EXPECT_EQ(outcome.status, 9) << "signal " << signal << " " << outcome.err;
   }
 }

@@ -27,12 +27,14 @@ bool lease_is_free(std::uint32_t uid) {
   return ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }
 
-std::uint32_t uid_of(pid_t pid) { return static_cast<std::uint32_t>(std::stoul(status_field(pid, "Uid"))); }
+std::uint32_t uid_of(pid_t pid) {
+  return static_cast<std::uint32_t>(std::stoul(status_field(pid, "Uid")));
+}
 
 TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
   const auto before = take_census();
   {
-    const auto jail = waiting_jail({"wait-with-children"});
+    const auto jail = waiting_jail({"stay-with-children"});
     ASSERT_NE(jail, nullptr);
     std::vector<Fd> processes;
     processes.push_back(open_pidfd(jail->init()));
@@ -42,7 +44,8 @@ TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
     const std::uint32_t uid = uid_of(jail->guest());
     EXPECT_FALSE(lease_is_free(uid)) << "the twin: a live jail holds its uid";
     jail->send(SIGKILL);
-    for (const Fd& process : processes) EXPECT_TRUE(ends_within(process, 1000)) << "it lives on without its owner";
+    for (const Fd& process : processes)
+      EXPECT_TRUE(ends_within(process, 1000)) << "it lives on without its owner";
     EXPECT_EQ(jail->finish().status, 128 + SIGKILL);
     EXPECT_TRUE(lease_is_free(uid));
   }
@@ -51,20 +54,22 @@ TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
   EXPECT_EQ(left_for_good(before), "");
 }
 
-// From the first microseconds to a running guest: whatever was done by then ends with the owner.
+// From the first microseconds to a guest that has run for a while: whatever was done by then ends with
+// the owner.
 TEST(Owner, KilledAtAnyMomentLeavesNothing) {
   ASSERT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
   const Scratch scratch;
-  const std::string secret = scratch.file("private.csv", "1,2\n", 0600);  // needs the id-mapping helper process
+  const std::string secret =
+      scratch.file("private.csv", "1,2\n", 0600);  // needs the id-mapping helper process
   const auto before = take_census();
   for (int step = 0; step < 120; ++step) {
     Live jail({jailrun_program(), "exec", "--file", secret, "--", "/bin/sleep", "30"});
-    const timespec moment{0, step * 100'000L};
+    const timespec moment{0, step * step * 2'000L};
     ::clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr);
     jail.send(SIGKILL);
   }
-  // These lease the lowest uids again, each sweeping what carries its number: a killed jail that was still
-  // dying when the next one began has made that one take a higher number.
+  // These lease the lowest uids again, each sweeping what carries its number: a killed jail that
+  // was still dying when the next one began has made that one take a higher number.
   for (std::vector<std::unique_ptr<Live>> jails; jails.size() < 8;) {
     jails.push_back(waiting_jail());
     ASSERT_NE(jails.back(), nullptr);
@@ -80,7 +85,7 @@ TEST(Owner, KilledAtAnyMomentLeavesNothing) {
 TEST(Owner, TerminatedOrInterruptedEndsTheJailAndSaysSo) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
     const auto before = take_census();
-    const auto jail = waiting_jail({"wait-with-children"});
+    const auto jail = waiting_jail({"stay-with-children"});
     ASSERT_NE(jail, nullptr);
     Fd guest = open_pidfd(jail->guest());
     jail->send(signal);

@@ -28,7 +28,7 @@ std::vector<std::string> lines_of(const std::string& text, char separator = '\n'
 class Posture : public testing::Test {
  protected:
   void SetUp() override {
-    jail_ = waiting_jail({"wait-with-children"});
+    jail_ = waiting_jail({"stay-with-children"});
     ASSERT_NE(jail_, nullptr) << "the jail did not come up";
     init_ = jail_->init();
     guest_ = jail_->guest();
@@ -113,7 +113,8 @@ TEST_F(Posture, TheNetworkHasNoInterfaceThatIsUp) {
   ASSERT_EQ(devices.size(), 3u) << "two lines of title and lo";
   EXPECT_THAT(devices[2], testing::HasSubstr("lo:"));
   EXPECT_THAT(devices[2], testing::Not(testing::ContainsRegex("[1-9]"))) << "a packet has passed";
-  EXPECT_EQ(proc_file(guest_, "net/fib_trie").find("LOCAL"), std::string::npos) << "an address is up";
+  EXPECT_EQ(proc_file(guest_, "net/fib_trie").find("LOCAL"), std::string::npos)
+      << "an address is up";
 }
 
 TEST_F(Posture, ExactlyThreeMountsAreWritable) {
@@ -123,7 +124,9 @@ TEST_F(Posture, ExactlyThreeMountsAreWritable) {
     ASSERT_GT(fields.size(), 6u) << line;
     if (!fields[5].starts_with("ro")) writable.insert(fields[4]);
     EXPECT_THAT(fields[5], testing::HasSubstr("nosuid")) << line;
-    EXPECT_THAT(fields[5] + fields[4], testing::AnyOf(testing::HasSubstr("nodev"), testing::HasSubstr("/dev/"))) << line;
+    EXPECT_THAT(fields[5] + fields[4],
+                testing::AnyOf(testing::HasSubstr("nodev"), testing::HasSubstr("/dev/")))
+        << line;
     EXPECT_EQ(fields[6], "-") << "it propagates: " << line;
   }
   EXPECT_THAT(writable, testing::ElementsAre("/dev/shm", "/tmp", "/work"));
@@ -132,7 +135,8 @@ TEST_F(Posture, ExactlyThreeMountsAreWritable) {
 TEST_F(Posture, TheGuestHasThreePipesAndInitHasNothing) {
   std::vector<std::string> open;
   for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(guest_) + "/fd")) {
-    open.push_back(entry.path().filename().string() + " " + fs::read_symlink(entry.path()).string().substr(0, 5));
+    open.push_back(entry.path().filename().string() + " " +
+                   fs::read_symlink(entry.path()).string().substr(0, 5));
   }
   EXPECT_THAT(open, testing::UnorderedElementsAre("0 pipe:", "1 pipe:", "2 pipe:"));
   EXPECT_TRUE(fs::is_empty("/proc/" + std::to_string(init_) + "/fd"));
@@ -152,10 +156,12 @@ TEST_F(Posture, TheEnvironmentIsThePolicysAlone) {
     names.push_back(variable.substr(0, variable.find('=')));
   }
   EXPECT_THAT(names, testing::IsSupersetOf({"PATH", "HOME", "LANG", "MPLBACKEND"}));
-  for (const char* foreign : {"USER", "LOGNAME", "SHELL", "PWD_OF_HOST", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"}) {
+  for (const char* foreign :
+       {"USER", "LOGNAME", "SHELL", "PWD_OF_HOST", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"}) {
     EXPECT_THAT(names, testing::Not(testing::Contains(foreign)));
   }
-  EXPECT_EQ(proc_file(init_, "environ").find_first_not_of('\0'), std::string::npos) << "init keeps the caller's";
+  EXPECT_EQ(proc_file(init_, "environ").find_first_not_of('\0'), std::string::npos)
+      << "init keeps the caller's";
   EXPECT_EQ(proc_file(init_, "cmdline").find_first_not_of('\0'), std::string::npos);
 }
 
@@ -163,7 +169,8 @@ TEST_F(Posture, LimitsThatNoCgroupCountsAreSetHard) {
   const std::string limits = proc_file(guest_, "limits");
   const auto hard = [&](const std::string& name) {
     const std::size_t at = limits.find(name);
-    std::istringstream line(at == std::string::npos ? std::string() : limits.substr(at + name.size()));
+    std::istringstream line(at == std::string::npos ? std::string()
+                                                    : limits.substr(at + name.size()));
     std::string soft, value;
     line >> soft >> value;
     return value;
@@ -184,7 +191,8 @@ TEST_F(Posture, EveryProcessIsInTheJailsOwnCgroups) {
     for (const std::string& line : lines_of(table)) {
       const std::vector<std::string> fields = lines_of(line, ':');
       const bool enforcing = fields[1].empty() || fields[1] == "memory" || fields[1] == "pids" ||
-                             fields[1].find("cpu,") == 0 || fields[1] == "cpu" || fields[1].ends_with(",cpu");
+                             fields[1].find("cpu,") == 0 || fields[1] == "cpu" ||
+                             fields[1].ends_with(",cpu");
       if (enforcing) {
         EXPECT_TRUE(line.ends_with(leaf)) << pid << " is in " << line;
       }
@@ -209,7 +217,9 @@ TEST_F(Posture, ItHasAsManyCpusAsThePolicySays) {
     const std::string mask = status_field(pid, "Cpus_allowed");
     int cpus = 0;
     for (const char digit : mask) {
-      if (digit != ',') cpus += __builtin_popcount(static_cast<unsigned>(std::stoi(std::string(1, digit), nullptr, 16)));
+      if (digit != ',')
+        cpus += __builtin_popcount(
+            static_cast<unsigned>(std::stoi(std::string(1, digit), nullptr, 16)));
     }
     EXPECT_EQ(cpus, 1) << pid << " has " << mask;
   }

@@ -1,4 +1,5 @@
-// Too few descriptors or processes, at each count: jailrun works or says why not, and nothing stays.
+// Too few descriptors or processes, at each count: jailrun works or says why not, and nothing
+// stays.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -13,12 +14,15 @@ using test::jailrun_program;
 
 class FewDescriptors : public testing::TestWithParam<int> {
  protected:
-  static void SetUpTestSuite() { test::run_command({.argv = {jailrun_program(), "exec", "--", "/bin/true"}}); }
+  static void SetUpTestSuite() {
+    test::run_command({.argv = {jailrun_program(), "exec", "--", "/bin/true"}});
+  }
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   }
   static test::Outcome under(const std::string& limit, const std::vector<std::string>& arguments) {
-    std::vector<std::string> argv = {"/bin/sh", "-c", limit + " && exec \"$@\"", "sh", jailrun_program()};
+    std::vector<std::string> argv = {"/bin/sh", "-c", limit + " && exec \"$@\"", "sh",
+                                     jailrun_program()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     return test::run_command({.argv = argv, .kill_after_ms = 20'000, .kill_signal = 9});
   }
@@ -30,7 +34,8 @@ void expect_works_or_says_why(const test::Outcome& outcome) {
     return;
   }
   EXPECT_EQ(outcome.status, 125) << outcome.err;
-  EXPECT_THAT(outcome.err, testing::MatchesRegex("jailrun: [^\n]+; [^\n]+\n"));
+  EXPECT_THAT(outcome.err,
+              testing::MatchesRegex("jailrun: [^\n]+; raise the limit of open files[^\n]*\n"));
 }
 
 TEST_P(FewDescriptors, WorkOrAreNamed) {
@@ -40,8 +45,8 @@ TEST_P(FewDescriptors, WorkOrAreNamed) {
 
 TEST_P(FewDescriptors, WorkOrAreNamedWithAnInputAndFilesToTakeOut) {
   const std::string limit = "ulimit -n " + std::to_string(GetParam());
-  EXPECT_NOTHING_LEFT_BY(expect_works_or_says_why(
-      under(limit, {"exec", "-f", "/etc/hostname", "--json", "--", "/bin/sh", "-c", "echo a > a"})));
+  EXPECT_NOTHING_LEFT_BY(expect_works_or_says_why(under(
+      limit, {"exec", "-f", "/etc/hostname", "--json", "--", "/bin/sh", "-c", "echo a > a"})));
 }
 
 INSTANTIATE_TEST_SUITE_P(Fault, FewDescriptors, testing::Range(3, 41));

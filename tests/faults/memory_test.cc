@@ -37,7 +37,8 @@ TEST_P(TinyMemory, EndsTheRunNamesTheLimitAndLeavesNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fault, TinyMemory, testing::Values(0, 4096, 65536, 131072, 262144, 524288, 1048576),
+INSTANTIATE_TEST_SUITE_P(Fault, TinyMemory,
+                         testing::Values(0, 4096, 65536, 131072, 262144, 524288, 1048576),
                          [](const auto& bytes) { return "Bytes" + std::to_string(bytes.param); });
 
 }  // namespace

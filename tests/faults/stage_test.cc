@@ -65,7 +65,9 @@ TEST_P(EveryStage, ThatFailsIsNamedLeavesNothingBehindAndTheNextRunWorks) {
   EXPECT_EQ(test::left_behind(before, take_census()), "");
 }
 
-std::string stage_name(const testing::TestParamInfo<Stage>& stage) { return std::string(info(stage.param).name); }
+std::string stage_name(const testing::TestParamInfo<Stage>& stage) {
+  return std::string(info(stage.param).name);
+}
 INSTANTIATE_TEST_SUITE_P(Fault, EveryStage, testing::ValuesIn(kAllStages), stage_name);
 
 TEST(StageFaults, CoverTheWholeList) { EXPECT_EQ(std::size(kAllStages), kStageCount - 1); }
@@ -80,7 +82,8 @@ TEST(StageFaults, TheTimelineOfAWorkingRunHasEveryStageButTheKill) {
   std::string missing;
   for (const Stage stage : kAllStages) {
     const auto same = [&](const TimelineEntry& entry) { return entry.stage == stage; };
-    if (std::ranges::none_of(result->timeline, same)) missing += std::string(info(stage).name) + " ";
+    if (std::ranges::none_of(result->timeline, same))
+      missing += std::string(info(stage).name) + " ";
   }
   EXPECT_EQ(missing, "spawn kill ");  // a spawn ends with the exec; nobody was killed
 }

@@ -6,7 +6,8 @@
 
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
-  for (const probe::Probe* const table : {probe::kFileProbes, probe::kProcessProbes, probe::kNetworkProbes}) {
+  for (const probe::Probe* const table :
+       {probe::kFileProbes, probe::kProcessProbes, probe::kNetworkProbes}) {
     for (const probe::Probe* each = table; each->name != nullptr; ++each) {
       if (std::strcmp(each->name, argv[1]) == 0) return each->run(argv + 2);
     }

@@ -64,7 +64,8 @@ void list_writable(const std::string& path) {
     const std::string below = (path == "/" ? "" : path) + "/" + name;
     struct stat st{};
     // Not into /proc: its directories are no places for files, and they come and go.
-    if (::lstat(below.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && below != "/proc") list_writable(below);
+    if (::lstat(below.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && below != "/proc")
+      list_writable(below);
   }
   ::closedir(dir);
 }
@@ -74,7 +75,9 @@ int writable(char** a) {
   return 0;
 }
 
-int remount(char** a) { return outcome(::mount("none", a[0], "tmpfs", MS_REMOUNT | MS_BIND, nullptr)); }
+int remount(char** a) {
+  return outcome(::mount("none", a[0], "tmpfs", MS_REMOUNT | MS_BIND, nullptr));
+}
 int mount_tmpfs(char** a) { return outcome(::mount("none", a[0], "tmpfs", 0, nullptr)); }
 int unmount(char** a) { return outcome(::umount2(a[0], MNT_DETACH)); }
 int chroot_to(char** a) { return outcome(::chroot(a[0])); }
@@ -102,7 +105,8 @@ int inject_terminal(char**) {
 int system_call(char** a) {
   long values[7] = {};
   for (int i = 0; i < 7 && a[i] != nullptr; ++i) values[i] = std::strtol(a[i], nullptr, 0);
-  return outcome(::syscall(values[0], values[1], values[2], values[3], values[4], values[5], values[6]));
+  return outcome(
+      ::syscall(values[0], values[1], values[2], values[3], values[4], values[5], values[6]));
 }
 
 // getpid by the 32-bit entry: its number there is 20.
@@ -115,17 +119,28 @@ int int80(char**) {
 }  // namespace
 
 const Probe kFileProbes[] = {
-    {"read", read_file},          {"open-write", open_write},
-    {"create", create},           {"chmod", chmod_path},
-    {"rename", rename_path},      {"unlink", unlink_path},
-    {"hardlink", hardlink},       {"mkfifo", mkfifo_path},
-    {"device", device},           {"touch", touch},
-    {"sethostname", sethostname_to}, {"overwrite-exe", overwrite_exe},
-    {"writable", writable},       {"remount", remount},
-    {"mount-tmpfs", mount_tmpfs}, {"unmount", unmount},
-    {"chroot", chroot_to},        {"extra-descriptor", extra_descriptor},
-    {"open-terminal", open_terminal}, {"inject-terminal", inject_terminal},
-    {"syscall", system_call},     {"int80", int80},
+    {"read", read_file},
+    {"open-write", open_write},
+    {"create", create},
+    {"chmod", chmod_path},
+    {"rename", rename_path},
+    {"unlink", unlink_path},
+    {"hardlink", hardlink},
+    {"mkfifo", mkfifo_path},
+    {"device", device},
+    {"touch", touch},
+    {"sethostname", sethostname_to},
+    {"overwrite-exe", overwrite_exe},
+    {"writable", writable},
+    {"remount", remount},
+    {"mount-tmpfs", mount_tmpfs},
+    {"unmount", unmount},
+    {"chroot", chroot_to},
+    {"extra-descriptor", extra_descriptor},
+    {"open-terminal", open_terminal},
+    {"inject-terminal", inject_terminal},
+    {"syscall", system_call},
+    {"int80", int80},
     {nullptr, nullptr},
 };
 

@@ -47,13 +47,15 @@ int connect_abstract(char** a) {
   return outcome(::connect(fd, reinterpret_cast<const sockaddr*>(&address), length));
 }
 
-// Listens on an abstract name, says "ready", and exits 0 once somebody has come, 110 after a line on stdin.
+// Listens on an abstract name, says "ready", and exits 0 once somebody has come, 110 after a line
+// on stdin.
 int listen_abstract(char** a) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
   if (fd < 0) return errno;
   sockaddr_un address{};
   const socklen_t length = abstract(a[0], address);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 || ::listen(fd, 4) != 0) return errno;
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 || ::listen(fd, 4) != 0)
+    return errno;
   std::printf("ready\n");
   std::fflush(stdout);
   char byte;
@@ -69,7 +71,8 @@ int meet_itself(char** a) {
   if (fd < 0) return errno;
   sockaddr_un address{};
   const socklen_t length = abstract(a[0], address);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 || ::listen(fd, 4) != 0) return errno;
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 || ::listen(fd, 4) != 0)
+    return errno;
   return connect_abstract(a);
 }
 

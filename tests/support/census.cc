@@ -18,7 +18,9 @@ std::string text_of(const fs::path& path) {
   return text.str();
 }
 
-bool is_number(const std::string& name) { return name.find_first_not_of("0123456789") == std::string::npos; }
+bool is_number(const std::string& name) {
+  return name.find_first_not_of("0123456789") == std::string::npos;
+}
 
 void count_descriptors(std::map<std::string, std::string>& census) {
   std::error_code error;
@@ -30,30 +32,40 @@ void count_descriptors(std::map<std::string, std::string>& census) {
   }
 }
 
-// Guests have uids from 1900000000 upward on the host (jail/confine/ids.h); zombies count as well.
+// Guests have uids from 1900000000 upward on the host (jail/confine/ids.h); what jailrun forks
+// keeps its name; what a library test forks is a child of this process. Zombies count as well.
 void count_processes(std::map<std::string, std::string>& census) {
+  const std::string child_of_ours = "\nPPid:\t" + std::to_string(::getpid()) + "\n";
   std::error_code error;
   for (const auto& entry : fs::directory_iterator("/proc", error)) {
     const std::string pid = entry.path().filename().string();
     if (!is_number(pid)) continue;
     const std::string status = text_of(entry.path() / "status");
     const std::size_t at = status.find("\nUid:\t19000");
-    if (at != std::string::npos) census["process " + pid] = status.substr(0, status.find('\n'));
+    const bool ours =
+        status.starts_with("Name:\tjailrun") || status.find(child_of_ours) != std::string::npos;
+    if (ours || at != std::string::npos)
+      census["process " + pid] = status.substr(0, status.find('\n'));
   }
 }
 
 void count_cgroups(std::map<std::string, std::string>& census) {
   std::error_code error;
-  fs::recursive_directory_iterator at("/sys/fs/cgroup", fs::directory_options::skip_permission_denied, error);
+  fs::recursive_directory_iterator at("/sys/fs/cgroup",
+                                      fs::directory_options::skip_permission_denied, error);
   for (const fs::recursive_directory_iterator end; at != end; at.increment(error)) {
     if (error) break;
-    if (at->path().filename().string().starts_with("jailrun-")) census["cgroup " + at->path().string()] = "";
+    if (at->path().filename().string().starts_with("jailrun-"))
+      census["cgroup " + at->path().string()] = "";
   }
 }
 
-void count_files(std::map<std::string, std::string>& census, const fs::path& directory) {
+// Of a directory that everybody uses only the entries with our name.
+void count_files(std::map<std::string, std::string>& census, const fs::path& directory,
+                 bool shared) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (shared && entry.path().filename().string().find("jailrun") == std::string::npos) continue;
     census["file " + entry.path().string()] = "";
   }
 }
@@ -67,9 +79,10 @@ std::map<std::string, std::string> take_census() {
   count_cgroups(census);
   std::ifstream mounts("/proc/self/mountinfo");
   for (std::string line; std::getline(mounts, line);) census["mount " + line] = "";
-  for (const char* directory : {"/run/jailrun", "/var/lib/jailrun", "/var/lib/jailrun/rootfs", "/tmp", "/dev/shm"}) {
-    count_files(census, directory);
+  for (const char* directory : {"/run/jailrun", "/var/lib/jailrun", "/var/lib/jailrun/rootfs"}) {
+    count_files(census, directory, false);
   }
+  for (const char* directory : {"/tmp", "/dev/shm"}) count_files(census, directory, true);
   return census;
 }
 

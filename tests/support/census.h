@@ -6,9 +6,10 @@
 
 namespace jailrun::test {
 
-// What exists now, each thing by a name that stays the same while it lives: descriptors of this process,
-// host processes with a guest's uid, mounts of this mount namespace, cgroups named jailrun-*, entries of the
-// run directory, of the state directory and of /tmp, /dev/shm.
+// What exists now, each thing by a name that stays the same while it lives: descriptors of this
+// process, its children, host processes with a guest's uid or named jailrun, mounts of this mount
+// namespace, cgroups named jailrun-*, entries of the run directory and of the state directory, and
+// those of /tmp and /dev/shm that have jailrun in their names.
 std::map<std::string, std::string> take_census();
 
 // What `after` has and `before` has not, a line each; empty: nothing was left behind.
@@ -18,9 +19,9 @@ std::string left_behind(const std::map<std::string, std::string>& before,
 }  // namespace jailrun::test
 
 // Runs a statement between two counts and expects them to be the same.
-#define EXPECT_NOTHING_LEFT_BY(statement)                                              \
-  do {                                                                                 \
-    const auto census_before = ::jailrun::test::take_census();                         \
-    statement;                                                                         \
+#define EXPECT_NOTHING_LEFT_BY(statement)                                                       \
+  do {                                                                                          \
+    const auto census_before = ::jailrun::test::take_census();                                  \
+    statement;                                                                                  \
     EXPECT_EQ(::jailrun::test::left_behind(census_before, ::jailrun::test::take_census()), ""); \
   } while (false)

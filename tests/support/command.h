@@ -8,10 +8,10 @@ namespace jailrun::test {
 
 struct Command {
   std::vector<std::string> argv{};
-  std::string input{};                   // written to its stdin, which is then closed
+  std::string input{};                     // written to its stdin, which is then closed
   std::vector<std::string> environment{};  // NAME=VALUE, added to this process's own
-  std::string directory{};               // where it starts; empty: here
-  int kill_after_ms = 0;                 // sends `kill_signal` then; 0: never
+  std::string directory{};                 // where it starts; empty: here
+  int kill_after_ms = 0;                   // sends `kill_signal` then; 0: never
   int kill_signal = 2;
 };
 

@@ -159,12 +159,14 @@ bool ends_within(const Fd& pidfd, int ms) {
 
 Outcome jailrun(std::vector<std::string> arguments, const std::string& input) {
   arguments.insert(arguments.begin(), jailrun_program());
-  return run_command({.argv = std::move(arguments), .input = input, .environment = {}, .directory = {}});
+  return run_command(
+      {.argv = std::move(arguments), .input = input, .environment = {}, .directory = {}});
 }
 
 std::string left_for_good(const std::map<std::string, std::string>& before) {
   const auto ours = [](const std::string& name) {
-    const bool elsewhere = name.starts_with("file /tmp/") || name.starts_with("file /var/lib/jailrun");
+    const bool elsewhere =
+        name.starts_with("file /tmp/") || name.starts_with("file /var/lib/jailrun");
     return !elsewhere && !name.starts_with("file /run/jailrun/plan-");
   };
   std::map<std::string, std::string> left;

@@ -15,16 +15,17 @@ namespace jailrun::test {
 
 class Live {
  public:
-  // Starts it with pipes on its three streams. `prepare` runs in the child just before exec, so that a test
-  // can leave it a hostile inheritance (descriptors, ignored signals, a personality); there stdin, stdout and
-  // stderr are already in place.
+  // Starts it with pipes on its three streams. `prepare` runs in the child just before exec, so
+  // that a test can leave it a hostile inheritance (descriptors, ignored signals, a personality);
+  // there stdin, stdout and stderr are already in place.
   explicit Live(const std::vector<std::string>& argv, const std::function<void()>& prepare = {});
   Live(const Live&) = delete;
   Live& operator=(const Live&) = delete;
   ~Live();  // kills it, if it still lives
 
   pid_t pid() const { return pid_; }
-  // The next line that it writes on stdout, without the newline; empty after its end or after 20 seconds.
+  // The next line that it writes on stdout, without the newline; empty after its end or after 20
+  // seconds.
   std::string read_line();
   void write(const std::string& text);
   void close_stdin() { in_.reset(); }
@@ -34,7 +35,8 @@ class Live {
   // Reads what is left of its output and waits for its end.
   Outcome finish();
 
-  // Of a jailrun whose guest runs: pid 1 of the jail and the guest's first process, as the host sees them.
+  // Of a jailrun whose guest runs: pid 1 of the jail and the guest's first process, as the host
+  // sees them.
   pid_t init() const;
   pid_t guest() const;
 
@@ -60,9 +62,10 @@ bool ends_within(const Fd& pidfd, int ms);
 // As run_command, for `jailrun VERB OPTIONS…`.
 Outcome jailrun(std::vector<std::string> arguments, const std::string& input = {});
 
-// What left_behind() reports of the jail's own kinds of things (processes, cgroups, mounts, descriptors, files
-// in the run directory and /dev/shm; not cached Plans, which are meant to stay, and not what other programs
-// do in /tmp), once it has stayed for longer than other jails on this host live. Empty: nothing was left.
+// What left_behind() reports of the jail's own kinds of things (processes, cgroups, mounts,
+// descriptors, files in the run directory and /dev/shm; not cached Plans, which are meant to stay,
+// and not what other programs do in /tmp), once it has stayed for longer than other jails on this
+// host live. Empty: nothing was left.
 std::string left_for_good(const std::map<std::string, std::string>& before);
 
 }  // namespace jailrun::test

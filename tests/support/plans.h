@@ -14,7 +14,8 @@ namespace jailrun::test {
 
 // The Plan of a policy of the source tree; null where it has faults, which are then printed.
 inline std::unique_ptr<Plan> plan_of(const std::string& policy, const Overrides& sets = {}) {
-  const auto source = find_policy(std::string(JAILRUN_SOURCE_DIR) + "/policies/" + policy + ".textproto");
+  const auto source =
+      find_policy(std::string(JAILRUN_SOURCE_DIR) + "/policies/" + policy + ".textproto");
   if (!source) return nullptr;
   const auto groups = load_groups(*source);
   if (!groups) return nullptr;

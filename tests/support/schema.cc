@@ -16,10 +16,12 @@ class Validator {
 
   void check(const Json& schema, const Json& value, const std::string& at) {
     static const std::set<std::string> known = {
-        "$schema", "title", "description", "$defs", "$ref", "oneOf", "enum", "type", "pattern", "minimum",
-        "maximum", "items", "required", "properties", "additionalProperties"};
+        "$schema", "title", "description", "$defs",      "$ref",
+        "oneOf",   "enum",  "type",        "pattern",    "minimum",
+        "maximum", "items", "required",    "properties", "additionalProperties"};
     for (const auto& [keyword, unused] : schema.items()) {
-      if (!known.contains(keyword)) fault(at, "the schema says " + keyword + ", which is not understood");
+      if (!known.contains(keyword))
+        fault(at, "the schema says " + keyword + ", which is not understood");
     }
     if (schema.contains("$ref")) {
       // "#/$defs/name"
@@ -29,14 +31,16 @@ class Validator {
     if (schema.contains("oneOf")) check_one_of(schema["oneOf"], value, at);
     if (schema.contains("enum")) {
       const Json& values = schema["enum"];
-      if (std::ranges::find(values, value) == values.end()) fault(at, value.dump() + " is none of " + values.dump());
+      if (std::ranges::find(values, value) == values.end())
+        fault(at, value.dump() + " is none of " + values.dump());
     }
     if (schema.contains("type") && !has_type(schema["type"], value)) {
       fault(at, value.dump().substr(0, 60) + " is no " + schema["type"].dump());
     }
     check_scalar(schema, value, at);
     if (value.is_array() && schema.contains("items")) {
-      for (std::size_t i = 0; i < value.size(); ++i) check(schema["items"], value[i], at + "/" + std::to_string(i));
+      for (std::size_t i = 0; i < value.size(); ++i)
+        check(schema["items"], value[i], at + "/" + std::to_string(i));
     }
     if (value.is_object()) check_object(schema, value, at);
   }
@@ -63,11 +67,14 @@ class Validator {
   void check_scalar(const Json& schema, const Json& value, const std::string& at) {
     if (value.is_string() && schema.contains("pattern")) {
       const std::string pattern = schema["pattern"];
-      if (!std::regex_search(value.get<std::string>(), std::regex(pattern))) fault(at, value.dump() + " does not match " + pattern);
+      if (!std::regex_search(value.get<std::string>(), std::regex(pattern)))
+        fault(at, value.dump() + " does not match " + pattern);
     }
     if (!value.is_number()) return;
-    if (schema.contains("minimum") && value < schema["minimum"]) fault(at, value.dump() + " is too small");
-    if (schema.contains("maximum") && value > schema["maximum"]) fault(at, value.dump() + " is too large");
+    if (schema.contains("minimum") && value < schema["minimum"])
+      fault(at, value.dump() + " is too small");
+    if (schema.contains("maximum") && value > schema["maximum"])
+      fault(at, value.dump() + " is too large");
   }
 
   void check_object(const Json& schema, const Json& value, const std::string& at) {

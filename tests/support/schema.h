@@ -7,9 +7,10 @@
 
 namespace jailrun::test {
 
-// Where and why `document` does not fit `schema`, a line each; empty: it fits. A keyword that this validator
-// does not know is a fault too, so that nothing is passed over in silence.
-std::vector<std::string> schema_faults(const nlohmann::json& schema, const nlohmann::json& document);
+// Where and why `document` does not fit `schema`, a line each; empty: it fits. A keyword that this
+// validator does not know is a fault too, so that nothing is passed over in silence.
+std::vector<std::string> schema_faults(const nlohmann::json& schema,
+                                       const nlohmann::json& document);
 
 // jail/run/result.schema.json of this source tree.
 nlohmann::json result_schema();

@@ -44,7 +44,8 @@ TEST_F(CgroupLeaf, HasItsLimitsBeforeAnythingRunsInIt) {
 TEST_F(CgroupLeaf, SeesALimitThatSomebodyChanged) {
   auto group = Cgroup::create(name_, kLimits);
   ASSERT_TRUE(group.has_value()) << group.error().line();
-  const std::string pids = group->enforcement().pids.starts_with("cgroup v2") ? "" : "/sys/fs/cgroup/pids";
+  const std::string pids =
+      group->enforcement().pids.starts_with("cgroup v2") ? "" : "/sys/fs/cgroup/pids";
   if (pids.empty()) {
     ASSERT_EQ(write_file_at(group->v2_fd(), "pids.max", "99"), 0);
   } else {

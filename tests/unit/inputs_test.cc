@@ -63,8 +63,9 @@ TEST_F(Inputs, ThatOnlyTheirOwnerMayReadAreMountedToo) {
 
 TEST_F(Inputs, WithNamesThatAreNoComponentAreRefused) {
   const std::string path = file("a", "");
-  for (const std::string& name : {std::string("."), std::string(".."), std::string("a/b"), std::string("/"),
-                                  std::string("nul\0", 4), std::string(256, 'n')}) {
+  for (const std::string& name :
+       {std::string("."), std::string(".."), std::string("a/b"), std::string("/"),
+        std::string("nul\0", 4), std::string(256, 'n')}) {
     const auto input = open(path, name);
     ASSERT_FALSE(input.has_value()) << name;
     EXPECT_EQ(input.error().stage, Stage::OpenInputs);
@@ -83,16 +84,21 @@ TEST_F(Inputs, ThatAreNoRegularFileAreRefusedWithoutWaiting) {
 TEST_F(Inputs, ScriptsAreUtf8OrSayOtherwise) {
   EXPECT_EQ(script_error(file("empty", "")), "");
   EXPECT_EQ(script_error(file("utf8", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x8d")), "");
-  EXPECT_EQ(script_error(file("declared", "#!/usr/bin/python3\n# vim: set fileencoding=latin-1 :\n'\xe9'\n")), "");
-  EXPECT_THAT(script_error(file("late", "\n\n# coding: latin-1\n'\xe9'\n")), testing::HasSubstr("line 4"));
+  EXPECT_EQ(script_error(file("declared",
+                              "#!/usr/bin/python3\n# vim: set fileencoding=latin-1 :\n'\xe9'\n")),
+            "");
+  EXPECT_THAT(script_error(file("late", "\n\n# coding: latin-1\n'\xe9'\n")),
+              testing::HasSubstr("line 4"));
   // Overlong, surrogate, cut off, above U+10FFFF, lone tail.
-  for (const char* bad : {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80", "\x80", "\xff"}) {
+  for (const char* bad : {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xe2\x82",
+                          "\xf4\x90\x80\x80", "\x80", "\xff"}) {
     EXPECT_THAT(script_error(file("bad", bad)), testing::HasSubstr("not UTF-8"));
   }
 }
 
 TEST_F(Inputs, ScriptsWithNulAreNoTextWhateverTheyDeclare) {
-  EXPECT_THAT(script_error(file("nul", std::string("# coding: latin-1\n\0", 19))), testing::HasSubstr("not UTF-8"));
+  EXPECT_THAT(script_error(file("nul", std::string("# coding: latin-1\n\0", 19))),
+              testing::HasSubstr("not UTF-8"));
 }
 
 TEST_F(Inputs, ScriptsOfTheLargestSizeAreReadAndOneByteMoreIsNot) {

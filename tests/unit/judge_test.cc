@@ -58,7 +58,8 @@ constexpr Cause kKilling[] = {
 
 TEST(Judge, EachCauseOfDeathIsItsVerdictWhetherWeKilledOrTheGuestEndedJustBefore) {
   for (const Cause& cause : kKilling) {
-    for (Evidence evidence : {Evidence{}, ended(kExit0), ended(kExit3), ended(kSegv), ended(kKill)}) {
+    for (Evidence evidence :
+         {Evidence{}, ended(kExit0), ended(kExit3), ended(kSegv), ended(kKill)}) {
       cause.happen(evidence);
       const Result result = judged(evidence);
       EXPECT_EQ(result.verdict, cause.verdict) << evidence.wait_status;
@@ -116,7 +117,8 @@ TEST(Judge, MemoryIsKnownByTheCounterOrTheEvent) {
   by_event.oom_event = true;
   EXPECT_EQ(judged(by_event).verdict, Verdict::OutOfMemory);
   EXPECT_THAT(judged(by_event).limits_hit, Contains("memory"));
-  Evidence by_failures = ended(kExit0);  // the limit was reached and memory could be reclaimed: no death
+  Evidence by_failures =
+      ended(kExit0);  // the limit was reached and memory could be reclaimed: no death
   by_failures.cgroup.memory_failures = 1000;
   EXPECT_EQ(judged(by_failures).verdict, Verdict::Ok);
 }
@@ -125,8 +127,10 @@ TEST(Judge, ACountedLimitIsTheVerdictOnlyIfTheRunDidNotExitWithZero) {
   for (const bool disk : {false, true}) {
     const auto with_limit = [&](int wait_status) {
       Evidence evidence = ended(wait_status);
-      if (disk) evidence.disk_full = "/tmp";
-      else evidence.cgroup.pids_refused = 2;
+      if (disk)
+        evidence.disk_full = "/tmp";
+      else
+        evidence.cgroup.pids_refused = 2;
       return judged(evidence);
     };
     const Verdict verdict = disk ? Verdict::DiskLimit : Verdict::PidsLimit;
@@ -178,7 +182,8 @@ TEST(Judge, EvidenceNamesItsSource) {
   evidence.cgroup.oom_kills = 2;
   const Result result = judged(evidence);
   const auto has = [&](const std::string& key, const EvidenceValue& value) {
-    return std::find(result.evidence.begin(), result.evidence.end(), std::pair(key, value)) != result.evidence.end();
+    return std::find(result.evidence.begin(), result.evidence.end(), std::pair(key, value)) !=
+           result.evidence.end();
   };
   EXPECT_TRUE(has("killed_by_owner", true));
   EXPECT_TRUE(has("cgroup v2 memory.events oom_kill", std::uint64_t{2}));

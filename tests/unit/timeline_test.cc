@@ -20,7 +20,8 @@ TEST(Timeline, ListsWhatWasReachedInOrderOfItsEndAndTheDurationsAddUp) {
   std::int64_t ends[kStageCount] = {};
   ends[static_cast<std::size_t>(Stage::OpenImage)] = 110;
   ends[static_cast<std::size_t>(Stage::Attest)] = 170;
-  ends[static_cast<std::size_t>(Stage::AwaitAttestation)] = 180;  // earlier in the list, later in time
+  ends[static_cast<std::size_t>(Stage::AwaitAttestation)] =
+      180;  // earlier in the list, later in time
   ends[static_cast<std::size_t>(Stage::Clone)] = 150;
   const auto timeline = make_timeline(100, ends);
   ASSERT_EQ(timeline.size(), 4u);
@@ -38,7 +39,8 @@ TEST(Timeline, ListsWhatWasReachedInOrderOfItsEndAndTheDurationsAddUp) {
 
 TEST(Timeline, KeepsTheListsOrderBetweenStagesThatEndTogether) {
   std::int64_t ends[kStageCount] = {};
-  ends[static_cast<std::size_t>(Stage::TakeIds)] = ends[static_cast<std::size_t>(Stage::MapIds)] = 120;
+  ends[static_cast<std::size_t>(Stage::TakeIds)] = ends[static_cast<std::size_t>(Stage::MapIds)] =
+      120;
   const auto timeline = make_timeline(100, ends);
   ASSERT_EQ(timeline.size(), 2u);
   EXPECT_EQ(timeline[0].stage, Stage::MapIds);

@@ -19,8 +19,8 @@ Error bad_usage(std::string object, std::string message, const char* verb) {
                std::string("see `jailrun ") + verb + " --help`"};
 }
 
-// What getopt_long stumbled over: a letter inside of a cluster ("-vq") leaves optind at the
-// cluster.
+// What getopt_long stumbled over. A letter inside of a cluster ("-vq") leaves optind at the cluster; a
+// long option without its value, or with one too many, comes with its letter.
 Error bad_option(int found, int letter, const char* word, const char* verb) {
   const bool known_letter = std::string_view(kShortOptions.data()).find(static_cast<char>(letter)) != std::string_view::npos;
   const bool is_short = letter > 0 && letter < 256 &&

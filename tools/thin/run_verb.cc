@@ -21,7 +21,18 @@ extern char** environ;
 namespace jailrun {
 namespace {
 
-int report(const Error& error, bool json) {
+// What runs out for jailrun itself can run out at any step: the remedy is then the same everywhere.
+const char* common_remedy(int errno_value) {
+  if (errno_value == EMFILE || errno_value == ENFILE)
+    return "raise the limit of open files (ulimit -n)";
+  if (errno_value == EAGAIN)
+    return "too many processes: raise the pids limit of the caller's cgroup, or wait";
+  return nullptr;
+}
+
+int report(Error error, bool json) {
+  if (const char* remedy = common_remedy(error.errno_value); remedy != nullptr)
+    error.remedy = remedy;
   if (json) {
     const std::string text = to_json(error);
     (void)write_all(STDOUT_FILENO, text.data(), text.size());
@@ -50,8 +61,9 @@ int stdin_source() {
   return foreground >= 0 && foreground != ::getpgrp() ? -1 : STDIN_FILENO;
 }
 
-Expected<Fd> open_out(const std::string& path) {
-  if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) {
+Expected<Fd> open_out(const std::string& path, bool& made) {
+  made = ::mkdir(path.c_str(), 0777) == 0;
+  if (!made && errno != EEXIST) {
     return std::unexpected(
         sys_error(Stage::Collect, path, "cannot make the output directory " + path,
                   "give --out a directory whose parent exists and can be written"));
@@ -167,8 +179,9 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Fd cancel = block_signals();
   request.cancel = cancel.get();
   Fd out;
+  bool made = false;
   if (!line->out.empty()) {
-    Expected<Fd> opened = open_out(line->out);
+    Expected<Fd> opened = open_out(line->out, made);
     if (!opened) return report(opened.error(), line->json);
     out = std::move(*opened);
     request.out_dir = out.get();
@@ -183,6 +196,7 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   request.launch.wipe_end = end + std::strlen(end);
 
   const Expected<Result> result = run(**plan, request);
+  if (!result && made) ::rmdir(line->out.c_str());  // only if nothing was taken out
   return result ? print(*result, *line) : report(result.error(), line->json);
 }
 

@@ -1,5 +1,5 @@
-// The program as a clumsy or hostile user calls it, through a shell: $J is jailrun, the directory is new and
-// empty, and whatever a test does, the census before and after it is the same.
+// The program as a clumsy or hostile user calls it, through a shell: $J is jailrun, the directory
+// is new and empty, and whatever a test does, the census before and after it is the same.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -39,12 +39,14 @@ class Cli : public testing::Test {
   static std::map<std::string, std::string> census() {
     auto all = take_census();
     std::erase_if(all, [](const auto& entry) {
-      return entry.first.starts_with("file /run/jailrun/plan-") && entry.first.rfind('.') == std::string::npos;
+      return entry.first.starts_with("file /run/jailrun/plan-") &&
+             entry.first.rfind('.') == std::string::npos;
     });
     return all;
   }
 
-  Outcome sh(const std::string& script, const std::string& input = "", int signal_after_ms = 0, int signal = 2) const {
+  Outcome sh(const std::string& script, const std::string& input = "", int signal_after_ms = 0,
+             int signal = 2) const {
     return run_command({.argv = {"/bin/sh", "-c", script},
                         .input = input,
                         .environment = {"J=" + jailrun_program()},
@@ -66,7 +68,8 @@ class Cli : public testing::Test {
 };
 
 // Nothing on stdout; one line on stderr that names the thing and, after a ';', the remedy.
-inline void expect_refused(const Outcome& outcome, int status, const std::vector<std::string>& named) {
+inline void expect_refused(const Outcome& outcome, int status,
+                           const std::vector<std::string>& named) {
   EXPECT_EQ(outcome.status, status) << outcome.err;
   EXPECT_EQ(outcome.out, "");
   EXPECT_THAT(outcome.err, testing::MatchesRegex("jailrun: [^\n]+; [^\n]+\n"));

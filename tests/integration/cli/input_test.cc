@@ -17,7 +17,9 @@ namespace {
 class CliScript : public Cli {};
 class CliInput : public Cli {};
 
-TEST_F(CliScript, ThatIsMissingIsNamed) { expect_refused(sh("$J run missing.py"), 125, {"script missing.py", "No such file"}); }
+TEST_F(CliScript, ThatIsMissingIsNamed) {
+  expect_refused(sh("$J run missing.py"), 125, {"script missing.py", "No such file"});
+}
 
 TEST_F(CliScript, ThatMayNotBeReadIsNamed) {
   write("secret.py", "print(1)");
@@ -28,16 +30,22 @@ TEST_F(CliScript, ThatMayNotBeReadIsNamed) {
                  {"script secret.py", "Permission denied"});
 }
 
-TEST_F(CliScript, WhoseDiskFailsIsNamed) { expect_refused(sh("$J run /proc/self/mem"), 125, {"/proc/self/mem", "Input/output error"}); }
+TEST_F(CliScript, WhoseDiskFailsIsNamed) {
+  expect_refused(sh("$J run /proc/self/mem"), 125, {"/proc/self/mem", "Input/output error"});
+}
 
-TEST_F(CliScript, ThatIsADirectoryIsNamed) { expect_refused(sh("$J run ."), 125, {"script . is a directory"}); }
+TEST_F(CliScript, ThatIsADirectoryIsNamed) {
+  expect_refused(sh("$J run ."), 125, {"script . is a directory"});
+}
 
 TEST_F(CliScript, ThatIsAFifoIsRefusedAndNotWaitedFor) {
   ASSERT_EQ(::mkfifo((dir_ / "fifo.py").c_str(), 0600), 0);
   expect_refused(sh("$J run fifo.py"), 125, {"script fifo.py is not a regular file"});
 }
 
-TEST_F(CliScript, ThatIsADeviceIsRefused) { expect_refused(sh("$J run /dev/zero"), 125, {"script /dev/zero is not a regular file"}); }
+TEST_F(CliScript, ThatIsADeviceIsRefused) {
+  expect_refused(sh("$J run /dev/zero"), 125, {"script /dev/zero is not a regular file"});
+}
 
 TEST_F(CliScript, ThatIsEmptyDoesNothingWell) {
   write("empty.py", "");
@@ -67,8 +75,10 @@ TEST_F(CliScript, InUtf16IsRefused) {
 TEST_F(CliScript, OfTwoGigabytesIsRefusedAtOnceInLittleMemory) {
   ASSERT_EQ(sh("truncate -s 2G big.py").status, 0);
   const std::int64_t begin = now_ms();
-  expect_refused(sh("ulimit -v 131072; $J run big.py"), 125, {"script big.py is larger than 16 MiB"});
-  expect_refused(sh("ulimit -v 131072; $J run - < big.py"), 125, {"script - is larger than 16 MiB"});
+  expect_refused(sh("ulimit -v 131072; $J run big.py"), 125,
+                 {"script big.py is larger than 16 MiB"});
+  expect_refused(sh("ulimit -v 131072; $J run - < big.py"), 125,
+                 {"script - is larger than 16 MiB"});
   EXPECT_LT(now_ms() - begin, 5000);
 }
 
@@ -102,7 +112,8 @@ TEST_F(CliInput, ThatIsNoRegularFileIsNamed) {
 TEST_F(CliInput, NamesThatAreNoneAreRefused) {
   write("a", "1");
   for (const char* name : {"..", ".", "b/c", "/etc/passwd"}) {
-    expect_refused(sh(std::string("$J exec -f a:") + name + " -- /bin/true"), 125, {"no file name for /data", "--file"});
+    expect_refused(sh(std::string("$J exec -f a:") + name + " -- /bin/true"), 125,
+                   {"no file name for /data", "--file"});
   }
   const std::string longest(256, 'n');
   expect_refused(sh("$J exec -f a:" + longest + " -- /bin/true"), 125, {"no file name for /data"});
@@ -110,7 +121,8 @@ TEST_F(CliInput, NamesThatAreNoneAreRefused) {
 
 TEST_F(CliInput, TwoOfOneNameAreRefused) {
   ASSERT_EQ(sh("mkdir x y; echo 1 > x/a; echo 2 > y/a").status, 0);
-  expect_refused(sh("$J exec -f x/a -f y/a -- /bin/true"), 125, {"two inputs are called a", "--file y/a:OTHER_NAME"});
+  expect_refused(sh("$J exec -f x/a -f y/a -- /bin/true"), 125,
+                 {"two inputs are called a", "--file y/a:OTHER_NAME"});
   EXPECT_EQ(sh("$J exec -f x/a -f y/a:b -- cat /data/a /data/b").out, "1\n2\n");
 }
 
@@ -123,15 +135,20 @@ TEST_F(CliInput, ColonsInPathsMeanWhatIsThere) {
 TEST_F(CliInput, StrangeNamesArriveAsTheyAre) {
   const std::string name = "new\nline \\back\ttab 'q' \xff";
   write(name, "strange\n");
-  const Outcome outcome = run_command({.argv = {jailrun_program(), "exec", "-f", dir_ / name, "--", "cat", "/data/" + name}});
+  const Outcome outcome = run_command(
+      {.argv = {jailrun_program(), "exec", "-f", dir_ / name, "--", "cat", "/data/" + name}});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "strange\n");
 }
 
 TEST_F(CliInput, OfTwoGigabytesIsMountedNotCopied) {
-  ASSERT_EQ(sh("truncate -s 2G big; chmod 644 big; truncate -s 2G private; chmod 600 private; chown 7:7 private").status, 0);
+  ASSERT_EQ(sh("truncate -s 2G big; chmod 644 big; truncate -s 2G private; chmod 600 private; "
+               "chown 7:7 private")
+                .status,
+            0);
   for (const std::string name : {"big", "private"}) {
-    const Outcome outcome = sh("$J exec --json -f " + name + " -- stat -c '%s %U %a' /data/" + name);
+    const Outcome outcome =
+        sh("$J exec --json -f " + name + " -- stat -c '%s %U %a' /data/" + name);
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     const auto result = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(result["warnings"].size(), 0u) << result["warnings"];
@@ -144,16 +161,19 @@ TEST_F(CliInput, OfTwoGigabytesIsMountedNotCopied) {
 TEST_F(CliInput, IsReadOnlyForTheGuestAndUnchangedForTheHost) {
   write("a", "1\n");
   ASSERT_EQ(sh("chmod 666 a").status, 0);
-  const Outcome outcome = sh("$J exec -f a -- sh -c 'echo 2 > /data/a; rm -f /data/a; chmod 777 /data/a; cat /data/a'");
+  const Outcome outcome =
+      sh("$J exec -f a -- sh -c 'echo 2 > /data/a; rm -f /data/a; chmod 777 /data/a; cat /data/a'");
   EXPECT_EQ(outcome.out, "1\n");
   EXPECT_EQ(read("a"), "1\n");
 }
 
 TEST_F(CliInput, ArgumentsByTheMegabyteArriveOrAreNamed) {
   const std::string big = "head -c 120000 /dev/zero | tr '\\0' x";
-  EXPECT_EQ(sh("x=$(" + big + "); $J exec -- sh -c 'echo ${#1} $#' sh $x $x $x $x $x $x $x $x").out, "120000 8\n");
+  EXPECT_EQ(sh("x=$(" + big + "); $J exec -- sh -c 'echo ${#1} $#' sh $x $x $x $x $x $x $x $x").out,
+            "120000 8\n");
   // More than any guest's stack limit takes, passed on by a caller whose own is larger.
-  const Outcome outcome = sh("ulimit -s unlimited; x=$(" + big + "); y=\"$x $x $x $x $x $x\"; $J exec -- /bin/echo $y $y $y $y");
+  const Outcome outcome = sh("ulimit -s unlimited; x=$(" + big +
+                             "); y=\"$x $x $x $x $x $x\"; $J exec -- /bin/echo $y $y $y $y");
   if (outcome.status != 0) expect_refused(outcome, 125, {"/bin/echo", "Argument list too long"});
 }
 

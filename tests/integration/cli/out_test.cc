@@ -15,23 +15,28 @@ TEST_F(CliOut, IsMadeAndFilled) {
 }
 
 TEST_F(CliOut, OnAFullDiskIsNamedAndNoHalfFileHasItsName) {
-  const Outcome outcome = sh("mkdir out; unshare -m sh -c 'mount -t tmpfs -o size=64k none out && "
-                             "$J exec --out out -- sh -c \"echo small > a; head -c 200000 /dev/zero > big\"; "
-                             "status=$?; ls -A out; exit $status'");
+  const Outcome outcome =
+      sh("mkdir out; unshare -m sh -c 'mount -t tmpfs -o size=64k none out && "
+         "$J exec --out out -- sh -c \"echo small > a; head -c 200000 /dev/zero > big\"; "
+         "status=$?; ls -A out; exit $status'");
   EXPECT_EQ(outcome.status, 125);
-  EXPECT_THAT(outcome.err, testing::MatchesRegex("jailrun: cannot write out/big: No space left on device; [^\n]+\n"));
+  EXPECT_THAT(outcome.err, testing::MatchesRegex(
+                               "jailrun: cannot write out/big: No space left on device; [^\n]+\n"));
   EXPECT_THAT(outcome.out, testing::AnyOf("a\n", ""));
 }
 
 TEST_F(CliOut, ThatIsAFileOrHasNoParentIsNamedBeforeAnythingRuns) {
   write("file", "mine");
-  expect_refused(sh("$J exec --out file -- /bin/true"), 125, {"output directory file", "Not a directory"});
-  expect_refused(sh("$J exec --out no/such -- /bin/true"), 125, {"output directory no/such", "parent"});
+  expect_refused(sh("$J exec --out file -- /bin/true"), 125,
+                 {"output directory file", "Not a directory"});
+  expect_refused(sh("$J exec --out no/such -- /bin/true"), 125,
+                 {"output directory no/such", "parent"});
 }
 
 TEST_F(CliOut, OnAReadOnlyDiskIsNamedBeforeAnythingRuns) {
-  expect_refused(sh("mkdir out; unshare -m sh -c 'mount -t tmpfs -o ro none out && $J exec --out out -- /bin/echo ran'"), 125,
-                 {"output directory out", "Read-only file system"});
+  expect_refused(sh("mkdir out; unshare -m sh -c 'mount -t tmpfs -o ro none out && $J exec --out "
+                    "out -- /bin/echo ran'"),
+                 125, {"output directory out", "Read-only file system"});
 }
 
 TEST_F(CliOut, ReplacesAnOldFileWhole) {
@@ -42,12 +47,16 @@ TEST_F(CliOut, ReplacesAnOldFileWhole) {
 }
 
 TEST_F(CliOut, FollowsNoLinkThatLiesThere) {
-  ASSERT_EQ(sh("mkdir out elsewhere; echo keep > target; ln -s ../target out/a; ln -s ../elsewhere out/dir; "
-               "ln -s ../target out/.jailrun-partial").status, 0);
+  ASSERT_EQ(sh("mkdir out elsewhere; echo keep > target; ln -s ../target out/a; ln -s ../elsewhere "
+               "out/dir; "
+               "ln -s ../target out/.jailrun-partial")
+                .status,
+            0);
   EXPECT_EQ(sh("$J exec --out out -- sh -c 'echo new > a'").status, 0);
   EXPECT_EQ(read("target"), "keep\n");
   EXPECT_EQ(read("out/a"), "new\n");
-  expect_refused(sh("$J exec --out out -- sh -c 'mkdir dir; echo new > dir/a'"), 125, {"out/dir/a"});
+  expect_refused(sh("$J exec --out out -- sh -c 'mkdir dir; echo new > dir/a'"), 125,
+                 {"out/dir/a"});
   EXPECT_TRUE(std::filesystem::is_empty(dir_ / "elsewhere"));
 }
 
@@ -65,7 +74,9 @@ TEST_F(CliOut, TakesFilesOfARunThatFailedOrWasKilled) {
 }
 
 TEST_F(CliOut, OverTheLimitsIsSaidFileByFile) {
-  const Outcome outcome = sh("$J exec --set limits.collect_files=2 --out out -- sh -c 'echo 1 > a; echo 2 > b; echo 3 > c'");
+  const Outcome outcome =
+      sh("$J exec --set limits.collect_files=2 --out out -- sh -c 'echo 1 > a; echo 2 > b; echo 3 "
+         "> c'");
   EXPECT_EQ(outcome.status, 0);
   EXPECT_THAT(outcome.err, testing::HasSubstr("limits.collect_files"));
   EXPECT_EQ(sh("ls out | wc -l").out, "2\n");

@@ -18,7 +18,8 @@ class CliSignals : public Cli {};
 
 TEST_F(CliSignals, CtrlCEndsAGuestThatIgnoresItWithinASecond) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    Live jailrun({jailrun_program(), "exec", "--", "sh", "-c", "trap '' INT TERM HUP; echo up; while :; do sleep 60; done"});
+    Live jailrun({jailrun_program(), "exec", "--", "sh", "-c",
+                  "trap '' INT TERM HUP; echo up; while :; do sleep 60; done"});
     ASSERT_EQ(jailrun.read_line(), "up");
     const std::int64_t begin = now_ms();
     jailrun.send(signal);
@@ -54,7 +55,8 @@ TEST_F(CliStreams, ASocketWhoseReaderGoesAwayCancelsAtOnce) {
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const Fd theirs(ends[1]);
   Fd ours(ends[0]);
-  Live jailrun({jailrun_program(), "exec", "--timeout", "5s", "--", "sleep", "60"}, [&] { ::dup2(ends[1], 1); });
+  Live jailrun({jailrun_program(), "exec", "--timeout", "5s", "--", "sleep", "60"},
+               [&] { ::dup2(ends[1], 1); });
   const std::int64_t begin = now_ms();
   ours.reset();
   EXPECT_EQ(jailrun.finish().status, 130);
@@ -83,7 +85,8 @@ TEST_F(CliStreams, StdinArrivesWholeAndItsReaderMayGoAway) {
 }
 
 TEST_F(CliStreams, ASlowReaderDoesNotStopTheWallLimit) {
-  Live jailrun({jailrun_program(), "exec", "--timeout", "300ms", "--set", "limits.output=1GiB", "--", "sh", "-c", "echo up; exec yes"});
+  Live jailrun({jailrun_program(), "exec", "--timeout", "300ms", "--set", "limits.output=1GiB",
+                "--", "sh", "-c", "echo up; exec yes"});
   ASSERT_EQ(jailrun.read_line(), "up");
   // Nobody reads: jailrun keeps what it has for the reader, but the guest is gone in time.
   const pid_t init = jailrun.init();
@@ -98,7 +101,9 @@ TEST_F(CliStreams, ASlowReaderDoesNotStopTheWallLimit) {
 
 TEST_F(CliStreams, AFloodOnBothStreamsIsCutAtTheLimitInLittleMemory) {
   const std::int64_t begin = now_ms();
-  const Outcome outcome = sh("ulimit -v 131072; $J exec --set limits.output=4MiB -- sh -c 'yes & yes >&2; wait' > out 2> err; echo $?");
+  const Outcome outcome =
+      sh("ulimit -v 131072; $J exec --set limits.output=4MiB -- sh -c 'yes & yes >&2; wait' > out "
+         "2> err; echo $?");
   EXPECT_EQ(outcome.out, "153\n");
   EXPECT_LE(std::filesystem::file_size(dir_ / "out"), 4u << 20);
   EXPECT_LE(std::filesystem::file_size(dir_ / "err"), (4u << 20) + 1000);
@@ -107,14 +112,17 @@ TEST_F(CliStreams, AFloodOnBothStreamsIsCutAtTheLimitInLittleMemory) {
 
 TEST_F(CliStreams, AGrandchildThatHoldsThemOpenDelaysNothing) {
   const std::int64_t begin = now_ms();
-  const Outcome outcome = sh("$J exec -- sh -c '(trap \"\" HUP TERM; exec setsid sleep 60) & echo done'");
+  const Outcome outcome =
+      sh("$J exec -- sh -c '(trap \"\" HUP TERM; exec setsid sleep 60) & echo done'");
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "done\n");
   EXPECT_LT(now_ms() - begin, 3000);
 }
 
 TEST_F(CliStreams, BytesThatAreNoTextPassUnchanged) {
-  EXPECT_EQ(sh("$J exec -- printf 'a\\000\\377\\033b'").out, std::string("a\0\xff\x1b" "b", 5));
+  EXPECT_EQ(sh("$J exec -- printf 'a\\000\\377\\033b'").out, std::string("a\0\xff\x1b"
+                                                                         "b",
+                                                                         5));
 }
 
 }  // namespace

@@ -42,11 +42,13 @@ class CliTimeout : public Cli, public testing::WithParamInterface<const char*> {
 
 TEST_P(CliTimeout, ThatIsNoDurationIsNamed) {
   const std::string value = GetParam();
-  expect_refused(sh("$J exec --timeout '" + value + "' -- /bin/true"), 125, {"--timeout " + value, "500ms"});
+  expect_refused(sh("$J exec --timeout '" + value + "' -- /bin/true"), 125,
+                 {"--timeout " + value, "500ms"});
 }
 
-INSTANTIATE_TEST_SUITE_P(Bad, CliTimeout, testing::Values("", "10", "0s", "-1s", "ten", "1e3s", "1ns", "25h", "nan", "inf",
-                                                          "999999999999999999999h", "5 s"));
+INSTANTIATE_TEST_SUITE_P(Bad, CliTimeout,
+                         testing::Values("", "10", "0s", "-1s", "ten", "1e3s", "1ns", "25h", "nan",
+                                         "inf", "999999999999999999999h", "5 s"));
 
 TEST_F(CliPolicy, ThatIsUnknownIsNamedWithASuggestion) {
   expect_refused(sh("$J exec -p pyton -- /bin/true"), 125, {"pyton", "'python'"});
@@ -65,18 +67,24 @@ TEST_F(CliPolicy, WithSevenFaultsShowsAllSevenWithTheirPlaces) {
   const Outcome outcome = sh("$J exec --policy ./bad.textproto -- /bin/true");
   EXPECT_EQ(outcome.status, 125);
   EXPECT_EQ(outcome.out, "");
-  for (const char* place : {"bad.textproto:1:", "bad.textproto:3:", "bad.textproto:4:", "bad.textproto:5:"}) {
+  for (const char* place :
+       {"bad.textproto:1:", "bad.textproto:3:", "bad.textproto:4:", "bad.textproto:5:"}) {
     EXPECT_THAT(outcome.err, testing::HasSubstr(place));
   }
-  for (const char* thing : {"Bad Name", "512MB", "pids", "forever", "output", "netwrk", "no-such-group"}) {
+  for (const char* thing :
+       {"Bad Name", "512MB", "pids", "forever", "output", "netwrk", "no-such-group"}) {
     EXPECT_THAT(outcome.err, testing::HasSubstr(thing));
   }
   EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 7) << outcome.err;
 }
 
 TEST_F(CliPolicy, OfGarbageIsRefused) {
-  ASSERT_EQ(sh("head -c 4096 /dev/urandom > random.textproto; : > empty.textproto; truncate -s 2G big.textproto").status, 0);
-  for (const std::string name : {"./random.textproto", "./empty.textproto", "./big.textproto", "/etc/passwd"}) {
+  ASSERT_EQ(sh("head -c 4096 /dev/urandom > random.textproto; : > empty.textproto; truncate -s 2G "
+               "big.textproto")
+                .status,
+            0);
+  for (const std::string name :
+       {"./random.textproto", "./empty.textproto", "./big.textproto", "/etc/passwd"}) {
     const Outcome outcome = sh("$J exec --policy " + name + " -- /bin/true");
     EXPECT_EQ(outcome.status, 125);
     EXPECT_THAT(outcome.err, testing::HasSubstr(name));
@@ -86,9 +94,14 @@ TEST_F(CliPolicy, OfGarbageIsRefused) {
 TEST_F(CliPolicy, FieldsThatAreUnknownOrBadlySetAreNamed) {
   const struct {
     const char *set, *named;
-  } bad[] = {{"limits.memroy=1GiB", "memory"}, {"limits.memory=lots", "lots"}, {"limits.memory", "limits.memory"},
-             {"=1", "--set"},                  {"limits.memory=1B", "limits.memory"}, {"limits.pids=-1", "-1"},
-             {"name.x=1", "name"},             {"limits.wall=", "limits.wall"}};
+  } bad[] = {{"limits.memroy=1GiB", "memory"},
+             {"limits.memory=lots", "lots"},
+             {"limits.memory", "limits.memory"},
+             {"=1", "--set"},
+             {"limits.memory=1B", "limits.memory"},
+             {"limits.pids=-1", "-1"},
+             {"name.x=1", "name"},
+             {"limits.wall=", "limits.wall"}};
   for (const auto& [set, named] : bad) {
     const Outcome outcome = sh(std::string("$J exec --set '") + set + "' -- /bin/true");
     EXPECT_EQ(outcome.status, 125) << set;

@@ -21,8 +21,10 @@ TEST(Output, ARunWhoseReaderGoesAwayIsCancelled) {
   for (const bool out : {true, false}) {
     Live run({jailrun_program(), "exec", "--", "/bin/sh", "-c", "echo ready; sleep 60"});
     ASSERT_EQ(run.read_line(), "ready");
-    if (out) run.close_stdout();
-    else run.close_stderr();
+    if (out)
+      run.close_stdout();
+    else
+      run.close_stderr();
     const Outcome outcome = run.finish();
     EXPECT_EQ(outcome.status, 130);
     if (out) {
@@ -32,12 +34,14 @@ TEST(Output, ARunWhoseReaderGoesAwayIsCancelled) {
   EXPECT_EQ(left_for_good(before), "");
 }
 
-// As under a program that uses socket pairs for streams: a closed socket says so in another way than a pipe.
+// As under a program that uses socket pairs for streams: a closed socket says so in another way
+// than a pipe.
 TEST(Output, ARunWhoseReaderWasASocketIsCancelledAndDoesNotSpin) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   Fd ours(ends[0]), theirs(ends[1]);
-  Live run({jailrun_program(), "exec", "--timeout", "5s", "--", "/bin/sleep", "60"}, [&] { ::dup2(theirs.get(), 1); });
+  Live run({jailrun_program(), "exec", "--timeout", "5s", "--", "/bin/sleep", "60"},
+           [&] { ::dup2(theirs.get(), 1); });
   while (run.guest() < 0 && !ends_within(open_pidfd(run.pid()), 1)) {
   }
   ours.reset();
@@ -47,7 +51,8 @@ TEST(Output, ARunWhoseReaderWasASocketIsCancelledAndDoesNotSpin) {
 }
 
 TEST(Output, EveryByteArrivesThroughASlowReader) {
-  Live run({jailrun_program(), "exec", "--", "/bin/sh", "-c", "head -c 900000 /dev/zero | tr '\\0' x; echo end >&2"});
+  Live run({jailrun_program(), "exec", "--", "/bin/sh", "-c",
+            "head -c 900000 /dev/zero | tr '\\0' x; echo end >&2"});
   const Fd process = open_pidfd(run.pid());
   EXPECT_FALSE(ends_within(process, 300)) << "it ended before its output was read";
   const Outcome outcome = run.finish();
@@ -57,14 +62,16 @@ TEST(Output, EveryByteArrivesThroughASlowReader) {
 }
 
 TEST(Output, OfAProcessThatOutlivesTheFirstOneDoesNotKeepTheRunAlive) {
-  const Judged run = judged("import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)\nprint('done')");
+  const Judged run = judged(
+      "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)\nprint('done')");
   EXPECT_EQ(run.result["verdict"], "ok");
   EXPECT_EQ(run.result["stdout"], "done\n");
   EXPECT_LT(run.result["usage"]["wall_ns"], 20'000'000'000);
 }
 
 TEST(Output, AGuestThatClosesItsStreamsIsWaitedFor) {
-  const Judged run = judged("import os, time\nfor fd in (0, 1, 2): os.close(fd)\ntime.sleep(0.3)\nos._exit(5)");
+  const Judged run =
+      judged("import os, time\nfor fd in (0, 1, 2): os.close(fd)\ntime.sleep(0.3)\nos._exit(5)");
   EXPECT_EQ(run.result["verdict"], "nonzero_exit");
   EXPECT_EQ(run.outcome.status, 5);
 }
@@ -80,7 +87,8 @@ TEST(Output, ThatIsNoUtf8StillMakesAResult) {
 
 // A guest that prints what a Result looks like has printed text.
 TEST(Output, CannotForgeAResult) {
-  const Judged run = judged("print('{\"jailrun\":\"0.1.0\",\"verdict\":\"ok\",\"status\":0}')\nraise SystemExit(4)");
+  const Judged run = judged(
+      "print('{\"jailrun\":\"0.1.0\",\"verdict\":\"ok\",\"status\":0}')\nraise SystemExit(4)");
   EXPECT_EQ(run.result["verdict"], "nonzero_exit");
   EXPECT_EQ(run.outcome.status, 4);
 }
@@ -99,12 +107,13 @@ TEST(Output, InputThatTheGuestDoesNotReadHoldsNothingUp) {
 
 TEST(Output, ANonblockingOrReadOnlyTrickOnTheStreamsStaysInside) {
   // The pipe's flags belong to the jail's end alone; the caller's descriptors are other ones.
-  const Outcome outcome = jailrun({"run", "-"},
-                                  "import fcntl, os\n"
-                                  "for fd in (0, 1, 2):\n"
-                                  "    try: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)\n"
-                                  "    except OSError: pass\n"
-                                  "print('x' * 100)");
+  const Outcome outcome =
+      jailrun({"run", "-"},
+              "import fcntl, os\n"
+              "for fd in (0, 1, 2):\n"
+              "    try: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)\n"
+              "    except OSError: pass\n"
+              "print('x' * 100)");
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.out, std::string(100, 'x') + "\n");
 }

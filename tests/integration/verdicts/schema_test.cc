@@ -23,10 +23,13 @@ TEST(Schema, TakesAnErrorOfOurs) {
 }
 
 TEST(Schema, TakesAResultWithFiles) {
-  const Judged run = judged("import os\nopen('/work/a.csv', 'w').write('1')\nos.symlink('/etc/passwd', '/work/link')\nos.mkfifo('/work/fifo')");
+  const Judged run = judged(
+      "import os\nopen('/work/a.csv', 'w').write('1')\nos.symlink('/etc/passwd', "
+      "'/work/link')\nos.mkfifo('/work/fifo')");
   ASSERT_EQ(run.result["files"].size(), 1u);
   EXPECT_EQ(run.result["files"][0]["name"], "a.csv");
-  EXPECT_EQ(run.result["files"][0]["sha256"], "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b");
+  EXPECT_EQ(run.result["files"][0]["sha256"],
+            "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b");
   EXPECT_EQ(run.result["files_skipped"].size(), 2u);
 }
 
@@ -69,7 +72,8 @@ TEST(Schema, TheTimelineNamesStagesInOrderAndTimesThatAddUp) {
     last = entry["at_ns"];
   }
   EXPECT_EQ(result["timeline"].back()["stage"], "teardown");
-  for (const auto& [name, limit] : result["limits"].items()) EXPECT_NE(limit["enforced_by"], "") << name;
+  for (const auto& [name, limit] : result["limits"].items())
+    EXPECT_NE(limit["enforced_by"], "") << name;
 }
 
 }  // namespace

@@ -9,7 +9,8 @@
 namespace jailrun::test {
 namespace {
 
-Outcome run_counted(const char* json, const std::string& script, const std::vector<std::string>& options) {
+Outcome run_counted(const char* json, const std::string& script,
+                    const std::vector<std::string>& options) {
   std::vector<std::string> arguments = {"run", "--cold"};
   if (json != nullptr) arguments.emplace_back(json);
   arguments.insert(arguments.end(), options.begin(), options.end());

@@ -1,4 +1,5 @@
-// A run with --json, its Result checked against the schema, and the same run as a person would see it.
+// A run with --json, its Result checked against the schema, and the same run as a person would see
+// it.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,8 +15,8 @@ struct Judged {
   Outcome outcome;
 };
 
-// `jailrun run --json OPTIONS… -` with `script` on stdin. Expects a Result that fits the schema, an exit
-// status equal to its `status`, and nothing left behind.
+// `jailrun run --json OPTIONS… -` with `script` on stdin. Expects a Result that fits the schema, an
+// exit status equal to its `status`, and nothing left behind.
 Judged judged(const std::string& script, const std::vector<std::string>& options = {});
 
 // The same without --json. Expects nothing left behind.

@@ -1,4 +1,5 @@
-// Every verdict, reached by a guest that earns it: by its evidence, its exit status and its line on stderr.
+// Every verdict, reached by a guest that earns it: by its evidence, its exit status and its line on
+// stderr.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -53,7 +54,8 @@ TEST(Verdict, SignalledIsADeathByItsOwnSignal) {
   EXPECT_THAT(seen(script).err, HasSubstr("SIGSEGV"));
 }
 
-// A guest that kills itself as the kernel's memory killer would is not believed to have run out of memory.
+// A guest that kills itself as the kernel's memory killer would is not believed to have run out of
+// memory.
 TEST(Verdict, SignalledBySigkillIsNotTakenForAnyLimit) {
   const Judged run = judged("import os\nos.kill(os.getpid(), 9)");
   EXPECT_EQ(run.result["verdict"], "signalled");
@@ -73,7 +75,8 @@ TEST(Verdict, WallTimeoutStrikesASleeper) {
   EXPECT_LT(run.result["usage"]["wall_ns"], 5'000'000'000);
   EXPECT_EQ(run.result["stdout"], "begun\n") << "what it said before is kept";
   EXPECT_THAT(limits_hit(run.result), ElementsAre("wall"));
-  EXPECT_THAT(seen(script, {"--timeout", "400ms"}).err, AllOf(HasSubstr("wall time limit of 400 ms"), HasSubstr("--timeout")));
+  EXPECT_THAT(seen(script, {"--timeout", "400ms"}).err,
+              AllOf(HasSubstr("wall time limit of 400 ms"), HasSubstr("--timeout")));
 }
 
 TEST(Verdict, WallTimeoutStrikesOneThatStopsItselfOrIgnoresSignals) {
@@ -133,14 +136,16 @@ TEST(Verdict, OutOfMemoryKillsTheWholeJail) {
   EXPECT_THAT(limits_hit(run.result), Contains("memory"));
   EXPECT_LE(run.result["usage"]["memory_peak_bytes"], 64 << 20);
   EXPECT_GE(run.result["usage"]["memory_peak_bytes"], 60 << 20);
-  EXPECT_THAT(seen(script, options).err, AllOf(HasSubstr("memory limit of 64"), HasSubstr("limits.memory")));
+  EXPECT_THAT(seen(script, options).err,
+              AllOf(HasSubstr("memory limit of 64"), HasSubstr("limits.memory")));
 }
 
 TEST(Verdict, OutOfMemoryCountsFilesInTheWritablePlaces) {
   for (const char* place : {"/work", "/tmp", "/dev/shm"}) {
-    const Judged run = judged("f = open('" + std::string(place) + "/fill', 'wb')\nwhile True: f.write(bytes(1 << 20))",
-                              {"--set", "limits.memory=48MiB", "--set", "files.work=256MiB", "--set", "files.tmp=256MiB",
-                               "--set", "files.shm=256MiB"});
+    const Judged run = judged(
+        "f = open('" + std::string(place) + "/fill', 'wb')\nwhile True: f.write(bytes(1 << 20))",
+        {"--set", "limits.memory=48MiB", "--set", "files.work=256MiB", "--set", "files.tmp=256MiB",
+         "--set", "files.shm=256MiB"});
     EXPECT_EQ(run.result["verdict"], "out_of_memory") << place;
     EXPECT_EQ(run.outcome.status, 137);
   }
@@ -157,7 +162,8 @@ constexpr const char* kForkUntilRefused =
     "    except OSError: refused += 1\n";
 
 TEST(Verdict, PidsLimitIsTheVerdictOfARunThatDidNotGetOverIt) {
-  const std::string script = std::string(kForkUntilRefused) + "raise SystemExit(3 if refused else 0)";
+  const std::string script =
+      std::string(kForkUntilRefused) + "raise SystemExit(3 if refused else 0)";
   const std::vector<std::string> options = {"--set", "limits.pids=8"};
   const Judged run = judged(script, options);
   EXPECT_EQ(run.result["verdict"], "pids_limit");
@@ -166,7 +172,8 @@ TEST(Verdict, PidsLimitIsTheVerdictOfARunThatDidNotGetOverIt) {
   EXPECT_EQ(run.result["usage"]["pids_peak"], 8) << "exactly as many as allowed";
   EXPECT_THAT(limits_hit(run.result), ElementsAre("pids"));
   EXPECT_THAT(run.result["evidence"].dump(), HasSubstr("pids.events max"));
-  EXPECT_THAT(seen(script, options).err, AllOf(HasSubstr("limit of 8 processes"), HasSubstr("limits.pids")));
+  EXPECT_THAT(seen(script, options).err,
+              AllOf(HasSubstr("limit of 8 processes"), HasSubstr("limits.pids")));
 }
 
 TEST(Verdict, PidsLimitIsOnlyMentionedWhereTheRunGotOverIt) {
@@ -177,9 +184,10 @@ TEST(Verdict, PidsLimitIsOnlyMentionedWhereTheRunGotOverIt) {
 }
 
 TEST(Verdict, PidsLimitCountsThreads) {
-  const Judged run = judged("import threading, time\n"
-                            "for i in range(40): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
-                            {"--set", "limits.pids=8"});
+  const Judged run = judged(
+      "import threading, time\n"
+      "for i in range(40): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+      {"--set", "limits.pids=8"});
   EXPECT_EQ(run.result["verdict"], "pids_limit");
   EXPECT_EQ(run.outcome.status, 1);
   EXPECT_THAT(run.result["stderr"], HasSubstr("can't start new thread"));
@@ -187,7 +195,8 @@ TEST(Verdict, PidsLimitCountsThreads) {
 
 TEST(Verdict, OutputLimitStrikesAFloodOfEitherStream) {
   for (const char* stream : {"stdout", "stderr"}) {
-    const std::string script = std::string("import sys\nwhile True: sys.") + stream + ".write('x' * 4096)";
+    const std::string script =
+        std::string("import sys\nwhile True: sys.") + stream + ".write('x' * 4096)";
     const std::vector<std::string> options = {"--set", "limits.output=64KiB"};
     const Judged run = judged(script, options);
     EXPECT_EQ(run.result["verdict"], "output_limit");
@@ -195,24 +204,30 @@ TEST(Verdict, OutputLimitStrikesAFloodOfEitherStream) {
     EXPECT_EQ(run.result["evidence"]["output_exceeded"], stream);
     EXPECT_EQ(run.result[std::string(stream) + "_truncated"], true);
     EXPECT_EQ(run.result[stream].get<std::string>().size(), 65536u) << "the limit to the byte";
-    EXPECT_EQ(run.result[stream == std::string("stdout") ? "stderr_truncated" : "stdout_truncated"], false);
+    EXPECT_EQ(run.result[stream == std::string("stdout") ? "stderr_truncated" : "stdout_truncated"],
+              false);
     EXPECT_THAT(limits_hit(run.result), ElementsAre("output"));
-    EXPECT_THAT(seen(script, options).err, AllOf(HasSubstr("output limit of 64"), HasSubstr(stream)));
+    EXPECT_THAT(seen(script, options).err,
+                AllOf(HasSubstr("output limit of 64"), HasSubstr(stream)));
   }
 }
 
 TEST(Verdict, OutputUpToTheLimitIsNoFault) {
-  const Judged run = judged("import sys\nsys.stdout.write('x' * 65536)", {"--set", "limits.output=64KiB"});
+  const Judged run =
+      judged("import sys\nsys.stdout.write('x' * 65536)", {"--set", "limits.output=64KiB"});
   EXPECT_EQ(run.result["verdict"], "ok");
   EXPECT_EQ(run.result["stdout_truncated"], false);
   EXPECT_EQ(run.result["stdout"].get<std::string>().size(), 65536u);
-  const Judged more = judged("import sys\nsys.stdout.write('x' * 65537)", {"--set", "limits.output=64KiB"});
+  const Judged more =
+      judged("import sys\nsys.stdout.write('x' * 65537)", {"--set", "limits.output=64KiB"});
   EXPECT_EQ(more.result["verdict"], "output_limit");
 }
 
 TEST(Verdict, DiskLimitNamesTheFullPlace) {
-  for (const auto& [place, field] : {std::pair{"/work", "files.work"}, {"/tmp", "files.tmp"}, {"/dev/shm", "files.shm"}}) {
-    const std::string script = "f = open('" + std::string(place) + "/fill', 'wb')\nwhile True: f.write(bytes(65536))";
+  for (const auto& [place, field] :
+       {std::pair{"/work", "files.work"}, {"/tmp", "files.tmp"}, {"/dev/shm", "files.shm"}}) {
+    const std::string script =
+        "f = open('" + std::string(place) + "/fill', 'wb')\nwhile True: f.write(bytes(65536))";
     const std::vector<std::string> options = {"--set", std::string(field) + "=2MiB"};
     const Judged run = judged(script, options);
     EXPECT_EQ(run.result["verdict"], "disk_limit");
@@ -220,28 +235,32 @@ TEST(Verdict, DiskLimitNamesTheFullPlace) {
     EXPECT_EQ(run.result["exit_code"], 1);
     EXPECT_EQ(run.result["evidence"]["statfs full"], place);
     EXPECT_THAT(limits_hit(run.result), ElementsAre("disk"));
-    EXPECT_THAT(seen(script, options).err, AllOf(HasSubstr(std::string(place) + " is full"), HasSubstr(field)));
+    EXPECT_THAT(seen(script, options).err,
+                AllOf(HasSubstr(std::string(place) + " is full"), HasSubstr(field)));
   }
 }
 
 TEST(Verdict, DiskLimitIsOnlyMentionedWhereTheRunGotOverIt) {
-  const Judged run = judged("f = open('/work/fill', 'wb', buffering=0)\n"
-                            "try:\n"
-                            "    while True: f.write(bytes(65536))\n"
-                            "except OSError: pass",
-                            {"--set", "files.work=2MiB"});
+  const Judged run = judged(
+      "f = open('/work/fill', 'wb', buffering=0)\n"
+      "try:\n"
+      "    while True: f.write(bytes(65536))\n"
+      "except OSError: pass",
+      {"--set", "files.work=2MiB"});
   EXPECT_EQ(run.result["verdict"], "ok");
   EXPECT_THAT(limits_hit(run.result), ElementsAre("disk"));
 }
 
 TEST(Verdict, DiskLimitHoldsForFilesWithoutContent) {
-  const Judged run = judged("for i in range(1000): open(f'/work/{i}', 'w').close()", {"--set", "files.inodes=64"});
+  const Judged run =
+      judged("for i in range(1000): open(f'/work/{i}', 'w').close()", {"--set", "files.inodes=64"});
   EXPECT_EQ(run.result["verdict"], "disk_limit");
   EXPECT_EQ(run.result["evidence"]["statfs full"], "/work");
 }
 
 TEST(Verdict, PolicyViolationIsADeathByTheRedList) {
-  const std::string script = "import ctypes\nctypes.CDLL(None).ptrace(16, 1, 0, 0)\nprint('survived')";
+  const std::string script =
+      "import ctypes\nctypes.CDLL(None).ptrace(16, 1, 0, 0)\nprint('survived')";
   const Judged run = judged(script);
   EXPECT_EQ(run.result["verdict"], "policy_violation");
   EXPECT_EQ(run.outcome.status, 159);
@@ -252,7 +271,8 @@ TEST(Verdict, PolicyViolationIsADeathByTheRedList) {
 }
 
 TEST(Verdict, CancelledBySignals) {
-  for (const auto& [signal, word] : {std::pair{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}) {
+  for (const auto& [signal, word] :
+       {std::pair{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}) {
     Live run({jailrun_program(), "exec", "--", "/bin/sh", "-c", "echo ready; sleep 60"});
     ASSERT_EQ(run.read_line(), "ready");
     run.send(signal);
