@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -110,8 +111,14 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
   }
   int made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
   if (made != 0 && errno == EEXIST) {
-    // The lease says that nobody alive uses this name: a crashed owner left it.
-    const Fd stale(::openat(leaf.parent.get(), name_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody leases
+    // from another run directory: every owner holds a lock on its leaf.
+    const Fd stale(::openat(leaf.parent.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) {
+      return std::unexpected(Error{Stage::MakeCgroup, name_, 0,
+                                   "cgroup " + name_ + " belongs to a live jail of another run directory",
+                                   "let all owners that share cgroups share /run/jailrun as well"});
+    }
     kill_members(stale.get());
     await_empty(stale.get(), 1000);
     ::unlinkat(leaf.parent.get(), name_.c_str(), AT_REMOVEDIR);
@@ -122,8 +129,8 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
         sys_error(Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
                   "run as root or have the group delegated; see `jailrun doctor`"));
   }
-  leaf.dir = Fd(::openat(leaf.parent.get(), name_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!leaf.dir.valid()) {
+  leaf.dir = Fd(::openat(leaf.parent.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!leaf.dir.valid() || ::flock(leaf.dir.get(), LOCK_EX | LOCK_NB) != 0) {
     Error failed =
         sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
                   "raise the limit of open files");
@@ -213,6 +220,11 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
   group.name_ = name;
   group.limits_ = limits;
   const std::string table = read_file_at(AT_FDCWD, "/proc/self/cgroup");
+  if (table.empty()) {
+    return std::unexpected(sys_error(Stage::MakeCgroup, "/proc/self/cgroup",
+                                     "cannot read /proc/self/cgroup",
+                                     "run where /proc is mounted"));
+  }
   const std::string mount = kMount;
   const bool pure = is_v2(mount);
   const std::string v2_root = pure ? mount : mount + "/unified";

@@ -78,9 +78,10 @@ Expected<InNetwork> InNetwork::enter(const Fd& network) {
                   "unmount and remove net.null in the run directory; it will be made again"));
   }
   InNetwork inside(std::move(home));
+  errno = 0;
   if (!is_empty_network()) {
     return std::unexpected(
-        Error{Stage::JoinNetwork, "null network", 0,
+        Error{Stage::JoinNetwork, "null network", errno,
               "the null network namespace is not empty: somebody has put an interface there",
               "unmount and remove net.null in the run directory; it will be made again"});
   }

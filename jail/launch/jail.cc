@@ -275,12 +275,19 @@ Expected<void> Launch::await_child(Jail& jail) {
 }
 
 Expected<void> Launch::attest(Jail& jail) {
-  Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, expected_mounts()};
+  Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_,
+                  expected_mounts()};
   TRY_VOID(await_child(jail));
   // Init has put the world together; while it gives up its rights, the world is read.
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
-  TRY_VOID(jail.take_tmpfs());
-  TRY_VOID(attest_world(posture, jail.cgroup_));
+  Expected<void> seen = jail.take_tmpfs();
+  if (seen) seen = attest_world(posture, jail.cgroup_);
+  if (!seen) {
+    // An init that fails meanwhile leaves a world that is wrong: what it said itself is the cause.
+    pollfd ended{jail.pidfd_.get(), POLLIN, 0};
+    const bool failed = jail.report_->error_stage != 0 || ::poll(&ended, 1, 100) > 0;
+    return std::unexpected(failed ? jail.child_error() : std::move(seen.error()));
+  }
   TRY_VOID(await_child(jail));
   // The guest is blocked at its last gate, confined to the last step.
   TRY(jail.guest_, attest_guest(posture, jail.cgroup_));
@@ -297,7 +304,8 @@ Expected<void> Launch::await_exec(Jail& jail) {
   while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
   }
   control_.reset();
-  if (jail.report_->error_stage != 0) {
+  // No stamp of Exec: the guest was killed at the gate.
+  if (jail.report_->error_stage != 0 || jail.stamp(Stage::Exec) == 0) {
     Error error = jail.child_error();
     if (error.stage == Stage::Exec) error = exec_error(error.errno_value);
     return std::unexpected(std::move(error));

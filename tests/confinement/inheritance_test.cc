@@ -2,6 +2,7 @@
 // work.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <pty.h>
 #include <sys/ioctl.h>
@@ -76,6 +77,20 @@ TEST(Inheritance, IgnoredAndBlockedSignalsAndUmaskAreReset) {
   EXPECT_EQ(status_field(jail->guest(), "SigIgn"), "0000000000000000");
   EXPECT_EQ(status_field(jail->guest(), "SigBlk"), "0000000000000000");
   EXPECT_EQ(status_field(jail->guest(), "Umask"), "0022");
+}
+
+TEST(Inheritance, NoGroupOfTheCallerIsTheGuests) {
+  const auto join_them = [] {
+    const gid_t groups[] = {4, 24, 27};
+    if (::setgroups(3, groups) != 0) ::_exit(255);
+  };
+  const auto twin = waiting_program({"wait"}, join_them);
+  ASSERT_NE(twin, nullptr);
+  EXPECT_EQ(status_field(twin->pid(), "Groups"), "4 24 27");
+  const auto jail = waiting_jail({"wait"}, {}, join_them);
+  ASSERT_NE(jail, nullptr);
+  EXPECT_EQ(status_field(jail->guest(), "Groups"), "");
+  EXPECT_EQ(status_field(jail->init(), "Groups"), "");
 }
 
 // With SIGCHLD ignored the kernel reaps by itself and no wait says how a child ended.

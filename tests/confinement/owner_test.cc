@@ -54,8 +54,8 @@ TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
   EXPECT_EQ(left_for_good(before), "");
 }
 
-// From the first microseconds to a guest that has run for a while: whatever was done by then ends with
-// the owner.
+// From the first microseconds to a guest that has run for a while: whatever was done by then ends
+// with the owner.
 TEST(Owner, KilledAtAnyMomentLeavesNothing) {
   ASSERT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
   const Scratch scratch;

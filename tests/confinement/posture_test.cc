@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/capability.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -210,6 +211,14 @@ TEST_F(Posture, ItHasNoTerminalAndAnOrdinarySchedule) {
     EXPECT_EQ(values[38], "0") << "scheduling policy of " << pid;
     EXPECT_NE(values[3], std::to_string(::getsid(0))) << "session of " << pid;
   }
+}
+
+// kill(0, …) and a stop of the process group stay among the guest's own.
+TEST_F(Posture, TheGuestIsInASessionOfItsOwnAndNotOfInits) {
+  EXPECT_EQ(::getsid(guest_), guest_);
+  EXPECT_EQ(::getpgid(guest_), guest_);
+  EXPECT_EQ(::getsid(init_), init_);
+  EXPECT_NE(::getsid(init_), ::getsid(jail_->pid()));
 }
 
 TEST_F(Posture, ItHasAsManyCpusAsThePolicySays) {

@@ -1,5 +1,6 @@
 #include "tools/thin/plan_cache.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/stat.h>
@@ -70,9 +71,25 @@ std::unique_ptr<Plan> read_cached(const Fd& dir, const std::string& name, const 
   return same && sound(*plan) ? std::move(plan) : nullptr;
 }
 
+// Each policy text and --set has a file of its own; once there are many, all go.
+void bound_cache(const Fd& dir) {
+  constexpr int kMost = 256;
+  const int fd = ::openat(dir.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* listing = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (listing == nullptr) return;
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(listing)) {
+    if (std::string_view(entry->d_name).starts_with("plan-")) names.emplace_back(entry->d_name);
+  }
+  ::closedir(listing);
+  if (names.size() < kMost) return;
+  for (const std::string& old : names) ::unlinkat(dir.get(), old.c_str(), 0);
+}
+
 // Losing a cache entry costs a compilation, so failures here are nobody's concern.
 void write_cached(const Fd& dir, const std::string& name, const std::string& key,
                   const Plan& plan) {
+  bound_cache(dir);
   const std::string temporary = name + "." + std::to_string(::getpid());
   const Fd file(::openat(dir.get(), temporary.c_str(),
                          O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));

@@ -26,8 +26,10 @@ class Cli : public testing::Test {
     dir_ = name;
     std::filesystem::permissions(dir_, std::filesystem::perms(0755));
     // What stays on purpose: the lock file and the null network of the first run.
+    const auto at_first = census();
     ASSERT_EQ(sh("$J exec -- /bin/true").status, 0) << "the image is missing? build it first";
     before_ = census();
+    EXPECT_THAT(left_behind(at_first, before_), testing::Not(testing::HasSubstr("cgroup ")));
   }
   void TearDown() override {
     if (dir_.empty()) return;
