@@ -49,10 +49,12 @@ void whole_jail(benchmark::State& state) {
       state.SkipWithError("the jail did not run");
       return;
     }
-    for (const TimelineEntry& entry : result->timeline) stages[entry.stage] += static_cast<double>(entry.ns) / 1e3;
+    for (const TimelineEntry& entry : result->timeline)
+      stages[entry.stage] += static_cast<double>(entry.ns) / 1e3;
   }
   for (const auto& [stage, us] : stages) {
-    state.counters[std::string(info(stage).name) + "_us"] = benchmark::Counter(us, benchmark::Counter::kAvgIterations);
+    state.counters[std::string(info(stage).name) + "_us"] =
+        benchmark::Counter(us, benchmark::Counter::kAvgIterations);
   }
 }
 BENCHMARK(whole_jail)->Unit(benchmark::kMicrosecond)->UseRealTime();

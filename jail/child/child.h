@@ -58,7 +58,8 @@ struct ChildArgs {
   const int* task_files;  // `tasks` of the cgroup v1 leaves
   std::size_t task_file_count;
 
-  std::uint32_t uid;  // inside, also the gid
+  std::int64_t wall_ns;  // init ends the jail a second after it, should the owner be stopped
+  std::uint32_t uid;     // inside, also the gid
   const char* hostname;
   const char* workdir;
 

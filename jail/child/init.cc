@@ -7,12 +7,20 @@
 namespace jailrun::child {
 namespace {
 
+constexpr std::uint64_t kSigchldSet = 1u << 16;
+
 constexpr int kSigkill = 9, kSigchld = 17, kSigsys = 31;
-constexpr long kMsgDontwait = 0x40, kWall = 0x40000000, kEagain = 11, kEchild = 10;
+constexpr long kMsgDontwait = 0x40, kWall = 0x40000000, kWnohang = 1, kEagain = 11, kEchild = 10;
 
 // Into the v1 leaves, by its own hand (see Cgroup::task_files); clone3 has put it into the v2 one.
 void attach_cgroup(const ChildArgs* args) {
   begin(args, Stage::AttachCgroup);
+  // What a privileged caller may have and its guest must not inherit: a real-time class (also
+  // refused by v1 cpu groups, and beyond any quota), negative nice, a real-time I/O class.
+  const int ordinary = 0;
+  sys(SYS_sched_setscheduler, 0, 0, ptr(&ordinary));
+  if (sys(SYS_getpriority, 0, 0) > 20) sys(SYS_setpriority, 0, 0, 0);
+  sys(SYS_ioprio_set, 1, 0, 0);
   for (unsigned i = 0; i < args->task_file_count; ++i) {
     must(args, Stage::AttachCgroup, sys(SYS_write, args->task_files[i], ptr("0"), 1), i);
   }
@@ -123,7 +131,6 @@ long spawn_guest(const ChildArgs* args) {
       "syscall\n\t"
       "testq %%rax, %%rax\n\t"
       "jnz 1f\n\t"
-      "xorl %%ebp, %%ebp\n\t"
       "movq %%r12, %%rdi\n\t"
       "call *%[entry]\n\t"
       "hlt\n"
@@ -136,12 +143,23 @@ long spawn_guest(const ChildArgs* args) {
 }
 
 // Reaps until the guest's first process has ended. When this returns and init ends, the kernel
-// kills whatever else lives in the pid namespace.
+// kills whatever else lives in the pid namespace. The owner keeps the deadline; a stopped owner
+// (Ctrl-Z) or one blocked by its caller's terminal cannot, so init ends the jail a second later.
 void reap(const ChildArgs* args, long guest) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t deadline =
+      args->report->end_ns[static_cast<std::size_t>(Stage::Exec)] + args->wall_ns + kSecond;
   for (;;) {
     int status = 0;
-    const long pid = sys(SYS_wait4, -1, ptr(&status), kWall, 0);
+    const long pid = sys(SYS_wait4, -1, ptr(&status), kWall | kWnohang, 0);
     if (pid == -kEchild) return;
+    if (pid == 0) {
+      const std::int64_t left = deadline - now_ns();
+      if (left <= 0) return;
+      const __kernel_timespec timeout{left / kSecond, left % kSecond};
+      sys(SYS_rt_sigtimedwait, ptr(&kSigchldSet), 0, ptr(&timeout), 8);
+      continue;
+    }
     if (pid < 0) continue;
     if (pid == guest) {
       args->report->guest_status = status;
@@ -183,6 +201,7 @@ void init_main(const ChildArgs* args) {
 
   // Beyond this point init has no right that the guest lacks, except to wait.
   begin(args, Stage::Spawn);
+  sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, ptr(&kSigchldSet), 0, 8);  // reap() waits for it
   const long guest = must(args, Stage::Spawn, spawn_guest(args));
   sys(SYS_close_range, 0, ~0U, 0);
   for (char* c = args->wipe_begin; c != args->wipe_end; ++c) *c = 0;

@@ -44,7 +44,8 @@ void set_rlimits(const Spec& spec, Plan& plan) {
   const RlimitPlan all[] = {
       {RLIMIT_NOFILE, spec.limits.open_files.get()},
       {RLIMIT_FSIZE, spec.limits.file_size_bytes.get()},
-      {RLIMIT_CORE, 0},     // core_pattern runs on the host
+      {RLIMIT_CORE,
+       1},  // 0 does not stop a piped core_pattern, which runs on the host; 1 does (core(5))
       {RLIMIT_MEMLOCK, 0},  // locked pages cannot be reclaimed
       {RLIMIT_MSGQUEUE, 0},
       {RLIMIT_SIGPENDING, kPendingSignals},

@@ -111,13 +111,14 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
   }
   int made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
   if (made != 0 && errno == EEXIST) {
-    // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody leases
-    // from another run directory: every owner holds a lock on its leaf.
+    // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody
+    // leases from another run directory: every owner holds a lock on its leaf.
     const Fd stale(::openat(leaf.parent.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) {
-      return std::unexpected(Error{Stage::MakeCgroup, name_, 0,
-                                   "cgroup " + name_ + " belongs to a live jail of another run directory",
-                                   "let all owners that share cgroups share /run/jailrun as well"});
+      return std::unexpected(
+          Error{Stage::MakeCgroup, name_, 0,
+                "cgroup " + name_ + " belongs to a live jail of another run directory",
+                "let all owners that share cgroups share /run/jailrun as well"});
     }
     kill_members(stale.get());
     await_empty(stale.get(), 1000);

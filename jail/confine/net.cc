@@ -1,5 +1,6 @@
 #include "jail/confine/net.h"
 
+#include <dirent.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/file.h>
@@ -38,11 +39,29 @@ bool is_empty_network() {
   return ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) == 0;
 }
 
+// Who shares the namespace would read its neighbours' sockets and their paths in /proc/self/net.
+// The files belong to the namespace, so their mode, changed once, holds in every mount of proc.
+bool close_tables() {
+  const Fd dir(::open("/proc/thread-self/net", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  alignas(8) char buffer[8192];
+  bool done = dir.valid();
+  for (ssize_t n; done && (n = ::getdents64(dir.get(), buffer, sizeof buffer)) > 0;) {
+    for (ssize_t at = 0; at < n;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+      at += entry->d_reclen;
+      if (entry->d_name[0] == '.') continue;
+      done = ::fchmodat(dir.get(), entry->d_name, entry->d_type == DT_DIR ? 0500 : 0400, 0) == 0 &&
+             done;
+    }
+  }
+  return done;
+}
+
 // Makes the namespace in a short-lived child and pins it on `path`.
 bool pin_new_network(const char* path) {
   const pid_t child = ::fork();
   if (child == 0) {
-    const bool done = ::unshare(CLONE_NEWNET) == 0 &&
+    const bool done = ::unshare(CLONE_NEWNET) == 0 && close_tables() &&
                       ::mount("/proc/thread-self/ns/net", path, nullptr, MS_BIND, nullptr) == 0;
     ::_exit(done ? 0 : 1);
   }

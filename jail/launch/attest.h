@@ -30,8 +30,8 @@ struct Posture {
   std::vector<ExpectedMount> mounts;  // exactly these
 };
 
-// In two parts, so that what no longer changes is read while the jail still works on the rest. Both give
-// an Error of Stage::Attest that names what differs.
+// In two parts, so that what no longer changes is read while the jail still works on the rest. Both
+// give an Error of Stage::Attest that names what differs.
 //
 // Once init has announced that namespaces and mounts are final: mounts, membership, limits.
 Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup);

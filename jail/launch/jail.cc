@@ -30,6 +30,12 @@ void Jail::Unmap::operator()(child::Report* page) const { ::munmap(page, sizeof 
 Jail::~Jail() {
   if (!pidfd_.valid() || reaped_) return;
   kill();
+  // Not for ever: a process stuck in the kernel must not keep the owner from saying so.
+  pollfd entry{pidfd_.get(), POLLIN, 0};
+  int ready = 0;
+  while ((ready = ::poll(&entry, 1, abandoned_ ? 0 : 10'000)) < 0 && errno == EINTR) {
+  }
+  if (ready == 0) return;
   while (::waitpid(init_, nullptr, 0) < 0 && errno == EINTR) {
   }
 }
@@ -177,6 +183,13 @@ Expected<void> Launch::open_streams() {
       return std::unexpected(sys_error(Stage::OpenStreams, "pipe", "cannot make a pipe",
                                        "raise the limit of open files"));
     }
+    // /dev/stdout and /dev/stderr open the pipe anew: with root's inode (0600) the guest could not.
+    if (::fchown(ends[0], lease_->uid(), lease_->uid()) != 0 && ::geteuid() == 0) {
+      ::close(ends[0]);
+      ::close(ends[1]);
+      return std::unexpected(
+          sys_error(Stage::OpenStreams, "pipe", "cannot give a pipe to the guest", "run as root"));
+    }
     pipe->read = Fd(ends[0]);
     pipe->write = Fd(ends[1]);
   }
@@ -201,8 +214,11 @@ Expected<void> Launch::join_network() {
   if (plan_.network != NetworkMode::None || plan_.landlock.abi < 6) return {};
   network_ = open_null_network(run_dir_);
   if (!network_.valid()) return {};
-  TRY(InNetwork inside, InNetwork::enter(network_));
-  in_network_.emplace(std::move(inside));
+  Expected<InNetwork> inside = InNetwork::enter(network_);
+  // Not empty: somebody has put an interface there, or this host's modules (ipip, sit) put one into
+  // every new namespace. One of the jail's own is as good a wall, only slower.
+  if (!inside) return {};
+  in_network_.emplace(std::move(*inside));
   struct stat st{};
   ::fstat(network_.get(), &st);
   network_inode_ = st.st_ino;

@@ -65,6 +65,8 @@ class Jail {
 
   // Kills every process of the jail. Their end shows on pidfd().
   void kill() const;
+  // After a kill that took too long: the destructor does not wait again.
+  void abandon() { abandoned_ = true; }
   // After pidfd() is readable: reaps init. True if the guest's first process ended by itself or by
   // a signal of its own; then `status` is its wait status.
   bool reap(int& status);
@@ -98,7 +100,7 @@ class Jail {
   Fd stdin_, stdout_, stderr_;
   Fd pidfd_;
   pid_t init_ = 0, guest_ = 0;
-  bool reaped_ = false;
+  bool reaped_ = false, abandoned_ = false;
   std::int64_t begin_ns_ = 0;
   std::vector<std::string> warnings_;
 

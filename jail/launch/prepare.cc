@@ -103,6 +103,7 @@ void Launch::prepare_child() {
   child_.report = report_.get();
   child_.control_fd = child_control_.get();
   child_.owner_control_fd = control_.get();
+  child_.wall_ns = static_cast<std::int64_t>(plan_.wall_ns);
   child_.uid = kGuestUid;
   child_.hostname = "jail";
   child_.workdir = "/work";

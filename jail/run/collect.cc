@@ -156,6 +156,13 @@ void Collector::skip(std::string name, std::string reason) {
   }
 }
 
+// What a name in the output directory stands in the way of is that one file's fate, not the run's:
+// a guest must not be able to lose its Result by a name.
+bool in_the_way(int error) {
+  return error == EISDIR || error == ENOTDIR || error == ELOOP || error == EEXIST ||
+         error == ENOTEMPTY || error == ENAMETOOLONG;
+}
+
 Error Collector::cannot_write(const std::string& path) const {
   return sys_error(Stage::Collect, path, "cannot write " + request_.out_name + "/" + path,
                    "free space there, or give another --out; what was written before is complete");
@@ -229,7 +236,11 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   } else {
     sha256_ctx digest;
     nettle_sha256_init(&digest);
-    TRY_VOID(copy(path, file, size, digest));
+    if (Expected<void> copied = copy(path, file, size, digest); !copied) {
+      if (!in_the_way(copied.error().errno_value)) return std::unexpected(copied.error());
+      skip(text, "in " + request_.out_name + " something else has that name");
+      return {};
+    }
     std::uint8_t sum[SHA256_DIGEST_SIZE];
     nettle_sha256_digest(&digest, sizeof sum, sum);
     std::string hex;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <cstddef>
 #include <cstring>
@@ -40,7 +41,9 @@ bool drop_rights(std::uint32_t uid) {
         ::setresuid(uid, uid, uid) != 0)
       return false;
   }
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_DUMPABLE, 0) == 0;
+  // After the change of ids, which resets it. A dead owner shows as end of file on the socket.
+  return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
 bool install_filter() {
@@ -71,7 +74,7 @@ int open_below(int dir, const char* name, std::uint64_t flags) {
   return static_cast<int>(::syscall(SYS_openat2, dir, name, &how, sizeof how));
 }
 
-bool report(int socket, Found found, int fd) {
+void report(int socket, Found found, int fd) {
   message.found = found;
   iovec part{&message, offsetof(FoundMessage, path) + message.path_bytes};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
@@ -87,7 +90,7 @@ bool report(int socket, Found found, int fd) {
     rights->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
   }
-  return ::syscall(SYS_sendmsg, socket, &header, MSG_NOSIGNAL) >= 0;
+  if (::syscall(SYS_sendmsg, socket, &header, MSG_NOSIGNAL) < 0) ::syscall(SYS_exit_group, 1);
 }
 
 // Appends NAME to the path of `dir`; false where it becomes too long.

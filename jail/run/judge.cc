@@ -27,7 +27,10 @@ bool signalled(const Evidence& e) { return e.guest_ended && WIFSIGNALED(e.wait_s
 bool exited_zero(const Evidence& e) {
   return e.guest_ended && WIFEXITED(e.wait_status) && WEXITSTATUS(e.wait_status) == 0;
 }
-bool out_of_memory(const Evidence& e) { return e.oom_event || e.cgroup.oom_kills > 0; }
+// An event alone may be an outer group's, which v1 reports to those below as well.
+bool out_of_memory(const Evidence& e) {
+  return e.cgroup.oom_kills > 0 || (e.oom_event && e.cgroup.memory_failures > 0);
+}
 
 Verdict verdict_of(const Evidence& e) {
   if (!e.cancelled.empty()) return Verdict::Cancelled;
@@ -108,7 +111,7 @@ void list_evidence(const Evidence& e, Result& result) {
     out.emplace_back("wait_status",
                      static_cast<std::uint64_t>(static_cast<unsigned>(e.wait_status)));
   } else {
-    out.emplace_back("killed_by_owner", true);
+    out.emplace_back("killed_by_owner", e.killed_by_owner);
   }
   if (!e.cancelled.empty()) out.emplace_back("cancelled", e.cancelled);
   if (e.wall_expired) out.emplace_back("wall_timer_ns", e.wall_ns);

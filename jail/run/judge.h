@@ -17,8 +17,9 @@ struct Evidence {
   std::string output_exceeded;  // "stdout" or "stderr"
   bool oom_event = false;       // eventfd of memory.oom_control
   std::string disk_full;        // mount whose statfs shows no free block or inode: "/work"
-  bool guest_ended = false;     // its first process ended before we killed the jail
-  int wait_status = 0;          // then
+  bool killed_by_owner = false;
+  bool guest_ended = false;  // its first process ended before we killed the jail
+  int wait_status = 0;       // then
   std::uint32_t orphans_sigsys = 0;
   CgroupEvidence cgroup;
   std::uint64_t wall_ns = 0;

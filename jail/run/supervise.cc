@@ -49,6 +49,9 @@ class Supervisor {
   void end(std::string cancelled);
   bool flushed() const;
   void watch(Slot slot, int fd, short events) { entries_[slot] = {fd, events, 0}; }
+  // The guest is gone and this pipe is not held up by a slow reader: take what is left, wait for
+  // nothing.
+  bool drains(Slot slot) const { return gone_ && entries_[slot].fd >= 0; }
   bool ready(Slot slot) const { return entries_[slot].fd >= 0 && entries_[slot].revents != 0; }
 
   const Plan& plan_;
@@ -116,7 +119,10 @@ void Supervisor::check_deadlines(std::int64_t now) {
 void Supervisor::read_stream(Fd& pipe, OutputStream& stream) {
   char buffer[kChunk];
   const ssize_t n = ::read(pipe.get(), buffer, sizeof buffer);
-  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+  // With every process gone, an empty pipe is at its end: a descriptor that the guest sent to
+  // itself (SCM_RIGHTS in a cycle) keeps the write end open until the kernel's collector of sockets
+  // runs.
+  if (n < 0 && (errno == EINTR || (errno == EAGAIN && !gone_))) return;
   if (n <= 0) {
     pipe.reset();
     return;
@@ -200,8 +206,8 @@ void Supervisor::handle() {
       write_stream(s_.err);
     }
   }
-  if (ready(OutPipe)) read_stream(jail_.stdout_pipe(), s_.out);
-  if (ready(ErrPipe)) read_stream(jail_.stderr_pipe(), s_.err);
+  if (ready(OutPipe) || drains(OutPipe)) read_stream(jail_.stdout_pipe(), s_.out);
+  if (ready(ErrPipe) || drains(ErrPipe)) read_stream(jail_.stderr_pipe(), s_.err);
   feed_stdin();
   if (ready(Pid)) gone_ = true;
 }
@@ -229,13 +235,14 @@ Expected<void> Supervisor::run() {
     std::int64_t now = monotonic_ns();
     check_deadlines(now);
     if (killed_ && !gone_ && now >= kill_ns_ + kKillGraceNs) {
+      jail_.abandon();
       return std::unexpected(
           Error{Stage::Kill, "jail", 0, "the jail does not die: a process hangs in the kernel",
                 "look for a process in state D; its cgroup and uid stay taken until it is gone"});
     }
     prepare_poll();
     timespec timeout{};
-    const std::int64_t deadline = next_deadline();
+    const std::int64_t deadline = drains(OutPipe) || drains(ErrPipe) ? now : next_deadline();
     const std::int64_t left = std::max<std::int64_t>(deadline - now, 0);
     timeout.tv_sec = left / 1'000'000'000;
     timeout.tv_nsec = left % 1'000'000'000;
@@ -245,6 +252,13 @@ Expected<void> Supervisor::run() {
     handle();
   }
   evidence_.guest_ended = jail_.reap(evidence_.wait_status);
+  // Init's stamp decides: taking down what the guest left running is not the guest's time. And init
+  // ends the jail by itself where this process was stopped at the deadline.
+  const std::int64_t deadline = jail_.started_ns() + static_cast<std::int64_t>(plan_.wall_ns);
+  if (evidence_.guest_ended && jail_.ended_ns() < deadline) evidence_.wall_expired = false;
+  if (!evidence_.guest_ended && !killed_ && monotonic_ns() >= deadline)
+    evidence_.wall_expired = true;
+  evidence_.killed_by_owner = killed_;
   evidence_.orphans_sigsys = jail_.orphans_sigsys();
   const std::int64_t ended = jail_.ended_ns() != 0 ? jail_.ended_ns() : monotonic_ns();
   evidence_.wall_ns =

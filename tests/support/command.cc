@@ -48,7 +48,8 @@ pid_t start(const Command& command, const Pipe& in, const Pipe& out, const Pipe&
   ::posix_spawn_file_actions_adddup2(&actions, in.read.get(), 0);
   ::posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
   ::posix_spawn_file_actions_adddup2(&actions, err.write.get(), 2);
-  if (!command.directory.empty()) ::posix_spawn_file_actions_addchdir_np(&actions, command.directory.c_str());
+  if (!command.directory.empty())
+    ::posix_spawn_file_actions_addchdir_np(&actions, command.directory.c_str());
   pid_t child = -1;
   if (::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), envp.data()) != 0) child = -1;
   ::posix_spawn_file_actions_destroy(&actions);
@@ -74,8 +75,10 @@ Outcome run_command(const Command& command) {
   std::int64_t kill_at = command.kill_after_ms > 0 ? now_ms() + command.kill_after_ms : 0;
   while (out.read.valid() || err.read.valid()) {
     if (input.empty()) in.write.reset();
-    pollfd entries[3] = {{out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {in.write.get(), POLLOUT, 0}};
-    const int timeout = kill_at == 0 ? -1 : static_cast<int>(std::max<std::int64_t>(kill_at - now_ms(), 0));
+    pollfd entries[3] = {
+        {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {in.write.get(), POLLOUT, 0}};
+    const int timeout =
+        kill_at == 0 ? -1 : static_cast<int>(std::max<std::int64_t>(kill_at - now_ms(), 0));
     if (::poll(entries, 3, timeout) == 0 && kill_at != 0) {
       ::kill(child, command.kill_signal);
       kill_at = 0;

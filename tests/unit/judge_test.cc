@@ -115,6 +115,7 @@ TEST(Judge, DeathBySigkillAloneIsNoMemoryLimit) {
 TEST(Judge, MemoryIsKnownByTheCounterOrTheEvent) {
   Evidence by_event = ended(kExit0);
   by_event.oom_event = true;
+  by_event.cgroup.memory_failures = 1;
   EXPECT_EQ(judged(by_event).verdict, Verdict::OutOfMemory);
   EXPECT_THAT(judged(by_event).limits_hit, Contains("memory"));
   Evidence by_failures =
@@ -180,6 +181,7 @@ TEST(Judge, EvidenceNamesItsSource) {
   evidence.cgroup.memory_source = "cgroup v2 memory.events";
   evidence.cgroup.pids_source = "cgroup v2 pids.events";
   evidence.cgroup.oom_kills = 2;
+  evidence.killed_by_owner = true;
   const Result result = judged(evidence);
   const auto has = [&](const std::string& key, const EvidenceValue& value) {
     return std::find(result.evidence.begin(), result.evidence.end(), std::pair(key, value)) !=

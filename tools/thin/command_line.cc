@@ -19,10 +19,12 @@ Error bad_usage(std::string object, std::string message, const char* verb) {
                std::string("see `jailrun ") + verb + " --help`"};
 }
 
-// What getopt_long stumbled over. A letter inside of a cluster ("-vq") leaves optind at the cluster; a
-// long option without its value, or with one too many, comes with its letter.
+// What getopt_long stumbled over. A letter inside of a cluster ("-vq") leaves optind at the
+// cluster; a long option without its value, or with one too many, comes with its letter.
 Error bad_option(int found, int letter, const char* word, const char* verb) {
-  const bool known_letter = std::string_view(kShortOptions.data()).find(static_cast<char>(letter)) != std::string_view::npos;
+  const bool known_letter =
+      std::string_view(kShortOptions.data()).find(static_cast<char>(letter)) !=
+      std::string_view::npos;
   const bool is_short = letter > 0 && letter < 256 &&
                         (found == ':' ? !std::string_view(word).starts_with("--") : !known_letter);
   const std::string option = is_short ? std::string("-") + static_cast<char>(letter) : word;

@@ -187,7 +187,9 @@ Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy,
     if (auto plan = read_cached(*dir, name, key)) return plan;
   }
   TRY(std::unique_ptr<Plan> plan, compile(policy, sets));
-  if (dir) write_cached(*dir, name, key, *plan);
+  // The compiler read the policy again: only if it is still the same may the Plan bear this key.
+  const Expected<PolicySource> after = find_policy(policy);
+  if (dir && after && cache_key(*after, sets) == key) write_cached(*dir, name, key, *plan);
   return plan;
 }
 

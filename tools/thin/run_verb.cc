@@ -48,7 +48,11 @@ int report(Error error, bool json) {
 Fd block_signals() {
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&set, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&set, signal);
+  // nohup means it: whoever had SIGHUP ignored wants the run to go on without a terminal.
+  struct sigaction hangup{};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) ::sigaddset(&set, SIGHUP);
   Fd events(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   ::sigaddset(&set, SIGPIPE);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);

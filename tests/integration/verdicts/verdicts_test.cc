@@ -212,6 +212,18 @@ TEST(Verdict, OutputLimitStrikesAFloodOfEitherStream) {
   }
 }
 
+// The closed pipe alone would not end it.
+TEST(Verdict, OutputLimitStrikesOneThatDoesNotMindAClosedPipe) {
+  const Judged run = judged(
+      "import os, time\n"
+      "try:\n"
+      "    while True: os.write(1, b'x' * 4096)\n"
+      "except OSError: time.sleep(60)",
+      {"--timeout", "10s", "--set", "limits.output=64KiB"});
+  EXPECT_EQ(run.result["verdict"], "output_limit");
+  EXPECT_LT(run.result["usage"]["wall_ns"], 5'000'000'000);
+}
+
 TEST(Verdict, OutputUpToTheLimitIsNoFault) {
   const Judged run =
       judged("import sys\nsys.stdout.write('x' * 65536)", {"--set", "limits.output=64KiB"});
