@@ -27,15 +27,19 @@ bool signalled(const Evidence& e) { return e.guest_ended && WIFSIGNALED(e.wait_s
 bool exited_zero(const Evidence& e) {
   return e.guest_ended && WIFEXITED(e.wait_status) && WEXITSTATUS(e.wait_status) == 0;
 }
-// An event alone may be an outer group's, which v1 reports to those below as well.
-bool out_of_memory(const Evidence& e) {
-  return e.cgroup.oom_kills > 0 || (e.oom_event && e.cgroup.memory_failures > 0);
+// v1 announces an out-of-memory before it kills, and the owner's kill may come first: then nothing
+// is counted. An event alone may be an outer group's, which v1 reports below as well: so the jail
+// itself must have been near its limit (an eighth below, for what was asked for in one piece and
+// refused).
+bool out_of_memory(const Plan& plan, const Evidence& e) {
+  const bool near = e.cgroup.memory_peak_bytes.value_or(0) >= plan.memory_bytes / 8 * 7;
+  return e.cgroup.oom_kills > 0 || (e.oom_event && near);
 }
 
-Verdict verdict_of(const Evidence& e) {
+Verdict verdict_of(const Plan& plan, const Evidence& e) {
   if (!e.cancelled.empty()) return Verdict::Cancelled;
   if (signalled(e) && WTERMSIG(e.wait_status) == SIGSYS) return Verdict::PolicyViolation;
-  if (out_of_memory(e)) return Verdict::OutOfMemory;
+  if (out_of_memory(plan, e)) return Verdict::OutOfMemory;
   if (e.wall_expired) return Verdict::WallTimeout;
   if (e.cpu_expired) return Verdict::CpuTimeout;
   if (!e.output_exceeded.empty()) return Verdict::OutputLimit;
@@ -120,7 +124,10 @@ void list_evidence(const Evidence& e, Result& result) {
   if (!e.output_exceeded.empty()) out.emplace_back("output_exceeded", e.output_exceeded);
   if (!e.cgroup.memory_source.empty())
     out.emplace_back(e.cgroup.memory_source + " oom_kill", e.cgroup.oom_kills);
-  if (e.oom_event) out.emplace_back("memory.oom_control event", true);
+  if (e.oom_event) {
+    out.emplace_back("memory.oom_control event", true);
+    out.emplace_back("memory.max_usage_in_bytes", e.cgroup.memory_peak_bytes.value_or(0));
+  }
   if (!e.cgroup.pids_source.empty())
     out.emplace_back(e.cgroup.pids_source + " max", e.cgroup.pids_refused);
   if (!e.disk_full.empty()) out.emplace_back("statfs full", e.disk_full);
@@ -139,14 +146,14 @@ std::string signal_name(int signal) {
 }
 
 void judge(const Plan& plan, const Evidence& e, Result& result) {
-  result.verdict = verdict_of(e);
+  result.verdict = verdict_of(plan, e);
   result.status = status_of(result.verdict, e);
   result.reason = reason_of(plan, result.verdict, e);
   if (e.guest_ended && WIFEXITED(e.wait_status)) result.exit_code = WEXITSTATUS(e.wait_status);
   if (signalled(e)) result.signal = WTERMSIG(e.wait_status);
   if (!e.guest_ended) result.signal = SIGKILL;
   list_evidence(e, result);
-  if (out_of_memory(e)) result.limits_hit.push_back("memory");
+  if (out_of_memory(plan, e)) result.limits_hit.push_back("memory");
   if (e.cgroup.pids_refused > 0) result.limits_hit.push_back("pids");
   if (!e.output_exceeded.empty()) result.limits_hit.push_back("output");
   if (!e.disk_full.empty()) result.limits_hit.push_back("disk");

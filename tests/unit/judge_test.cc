@@ -115,7 +115,7 @@ TEST(Judge, DeathBySigkillAloneIsNoMemoryLimit) {
 TEST(Judge, MemoryIsKnownByTheCounterOrTheEvent) {
   Evidence by_event = ended(kExit0);
   by_event.oom_event = true;
-  by_event.cgroup.memory_failures = 1;
+  by_event.cgroup.memory_peak_bytes = std::uint64_t{1} << 40;
   EXPECT_EQ(judged(by_event).verdict, Verdict::OutOfMemory);
   EXPECT_THAT(judged(by_event).limits_hit, Contains("memory"));
   Evidence by_failures =
