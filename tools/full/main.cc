@@ -6,13 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "jail/netlink/loopback.h"
 #include "jail/plan/nearest.h"
 #include "tools/full/help.h"
 #include "tools/full/run_exec.h"
 #include "tools/full/verbs.h"
 #include "tools/options.h"
-#include "tools/thin/run_verb.h"
 
 namespace jailrun::full {
 namespace {
@@ -137,13 +135,4 @@ int main(int argc, char** argv) {
 }  // namespace
 }  // namespace jailrun::full
 
-int main(int argc, char** argv) {
-  // From the thin binary, for a policy whose network needs netlink: `run` and `exec` as it would do
-  // them.
-  if (argc > 2 && std::string_view(argv[1]) == jailrun::kLoopbackVerb) {
-    jailrun::occupy_standard_descriptors();
-    argv[1] = argv[0];
-    return jailrun::run_verb(argc - 1, argv + 1, &jailrun::bring_up_loopback);
-  }
-  return jailrun::full::main(argc, argv);
-}
+int main(int argc, char** argv) { return jailrun::full::main(argc, argv); }

@@ -7,6 +7,6 @@
 int main(int argc, char** argv) {
   jailrun::occupy_standard_descriptors();
   const std::string_view verb = argc > 1 ? argv[1] : "";
-  if (verb != "run" && verb != "exec") jailrun::become_full("", argv);
+  if (verb != "run" && verb != "exec") jailrun::become("jailrun-full", argv);
   return jailrun::run_verb(argc, argv, nullptr);
 }

@@ -32,8 +32,8 @@ std::string cache_key(const PolicySource& source, const std::vector<std::string>
   utsname kernel{};
   ::uname(&kernel);
   std::string key = std::to_string(Plan::kVersion) + " " + std::to_string(sizeof(Plan)) + "\n";
-  key += build_stamp("/proc/self/exe") + build_stamp(full_program()) + kernel.release + "\n" +
-         source.path + "\n";
+  key += build_stamp("/proc/self/exe") + build_stamp(program_beside("jailrun-full")) +
+         kernel.release + "\n" + source.path + "\n";
   key += group_stamp(source);
   for (const std::string& set : sets) key += "set " + set + "\n";
   return key + source.text;
@@ -121,7 +121,7 @@ void drain(const Pipe& out, const Pipe& err, std::string& output, std::string& m
 
 Expected<std::unique_ptr<Plan>> compile(const std::string& policy,
                                         const std::vector<std::string>& sets) {
-  const std::string program = full_program();
+  const std::string program = program_beside("jailrun-full");
   std::vector<std::string> arguments = {program, "plan", policy};
   for (const std::string& set : sets) arguments.push_back("--set=" + set);
   std::vector<char*> argv;
@@ -170,12 +170,12 @@ Expected<std::unique_ptr<Plan>> compile(const std::string& policy,
 
 }  // namespace
 
-std::string full_program() {
+std::string program_beside(const char* name) {
   char path[PATH_MAX];
   const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
   std::string program(path, length > 0 ? static_cast<std::size_t>(length) : 0);
   program.resize(program.rfind('/') + 1);
-  return program + "jailrun-full";
+  return program + name;
 }
 
 Expected<std::unique_ptr<Plan>> load_plan(const std::string& policy,

@@ -12,8 +12,8 @@
 
 namespace jailrun {
 
-// Path of jailrun-full: beside this program.
-std::string full_program();
+// Path of a program that lies beside this one: "jailrun-full".
+std::string program_beside(const char* name);
 
 // `sets` are PATH=VALUE. Errors: unknown policy; all faults of a bad one (as many lines in the
 // message); no jailrun-full.

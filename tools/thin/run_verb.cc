@@ -160,7 +160,7 @@ bool asks_for_json(int argc, char** argv) {
 int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Expected<CommandLine> line = parse_command_line(argc, argv);
   if (!line) return report(line.error(), asks_for_json(argc, argv));
-  if (line->help) become_full("", argv);
+  if (line->help) become("jailrun-full", argv);
 
   ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
   RunRequest request;
@@ -173,9 +173,9 @@ int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   Expected<std::unique_ptr<Plan>> plan = load_plan(line->policy, line->sets);
   if (!plan) return report(plan.error(), line->json);
   set_timeout(**plan, line->timeout_ns);
-  // Netlink is not for the thin binary: jailrun-full does the same with it.
+  // Netlink is not for the thin binary: jailrun-net is the same with it.
   if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr)
-    become_full(kLoopbackVerb, argv);
+    become("jailrun-net", argv);
   request.launch.bring_up_loopback = bring_up_loopback;
   if (const Expected<void> prepared = prepare(*line, request); !prepared)
     return report(prepared.error(), line->json);

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <vector>
 
 #include "tools/options.h"
 #include "tools/thin/plan_cache.h"
@@ -12,14 +11,9 @@
 
 namespace jailrun {
 
-void become_full(const char* verb, char** argv) {
-  const std::string program = full_program();
-  std::vector<char*> arguments = {argv[0]};
-  if (verb[0] != 0) arguments.push_back(const_cast<char*>(verb));
-  for (char** argument = argv + 1; argv[0] != nullptr && *argument != nullptr; ++argument)
-    arguments.push_back(*argument);
-  arguments.push_back(nullptr);
-  ::execv(program.c_str(), arguments.data());
+void become(const char* name, char** argv) {
+  const std::string program = program_beside(name);
+  ::execv(program.c_str(), argv);
   std::fprintf(stderr, "jailrun: cannot run %s: %s; install it beside jailrun\n", program.c_str(),
                strerrordesc_np(errno));
   ::_exit(kStatusOurs);
