@@ -76,6 +76,15 @@ TEST(Output, AGuestThatClosesItsStreamsIsWaitedFor) {
   EXPECT_EQ(run.outcome.status, 5);
 }
 
+// Without a flush: what Python had in a buffer when it was killed would be lost.
+TEST(Output, PrintedBeforeALimitStruckIsKept) {
+  const Judged run =
+      judged("print('half way')\nx = bytearray(1 << 30)\nx[::4096] = b'x' * (1 << 18)",
+             {"--set", "limits.memory=64MiB"});
+  EXPECT_EQ(run.result["verdict"], "out_of_memory");
+  EXPECT_EQ(run.result["stdout"], "half way\n");
+}
+
 TEST(Output, ThatIsNoUtf8StillMakesAResult) {
   const Judged run = judged("import os\nos.write(1, b'a\\xff\\xfe\\x00\\xed\\xa0\\x80\\x1b[2Jb')");
   EXPECT_EQ(run.result["verdict"], "ok");
