@@ -162,8 +162,9 @@ class Writer {
   std::vector<std::pair<std::string, std::pair<std::size_t, std::string>>> aggregates() const {
     std::vector<std::pair<std::string, std::pair<std::size_t, std::string>>> out;
     for (std::size_t i : query_.measures)
-      for (std::string kind : query_.aggregate.empty() ? std::vector<std::string>{"sum", "mean"}
-                                                       : std::vector<std::string>{query_.aggregate})
+      for (const std::string& kind : query_.aggregate.empty()
+                                         ? std::vector<std::string>{"sum", "mean"}
+                                         : std::vector<std::string>{query_.aggregate})
         if (kind != "count") out.push_back({kind + " of " + column(i).name, {i, kind}});
     return out;
   }
