@@ -30,7 +30,7 @@ std::optional<std::string> own_group(const std::string& table, std::string_view 
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
     std::string_view names = line.substr(first + 1, second - first - 1);
-    const std::string path(line.substr(second + 1));
+    std::string path(line.substr(second + 1));
     if (controller.empty()) {
       if (names.empty()) return path;
       continue;

@@ -145,7 +145,7 @@ Expected<void> check_membership(int proc, const Cgroup& cgroup) {
 
 }  // namespace
 
-Error differs(std::string what) {
+Error differs(const std::string& what) {
   return Error{
       Stage::Attest, what, 0, "the jail is not what was asked for: " + what,
       "this is a fault of jailrun or of the host; please report it with `jailrun doctor --json`"};

@@ -39,6 +39,6 @@ Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup);
 Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup);
 
 // The Error of an attestation that failed on `what`.
-Error differs(std::string what);
+Error differs(const std::string& what);
 
 }  // namespace jailrun

@@ -316,8 +316,7 @@ Expected<void> Launch::await_exec(Jail& jail) {
   if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1)
     return std::unexpected(jail.child_error());
   // Exec closes the guest's end and wakes init, which closes its own: end of file is success.
-  ssize_t n = 0;
-  while ((n = ::read(control_.get(), &byte, 1)) < 0 && errno == EINTR) {
+  while (::read(control_.get(), &byte, 1) < 0 && errno == EINTR) {
   }
   control_.reset();
   // No stamp of Exec: the guest was killed at the gate.

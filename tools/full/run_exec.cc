@@ -64,7 +64,7 @@ std::string exit_statuses() {
 // Options end at the first word that is none: that word and all after it are the guest's own.
 void refuse(const CLI::App& verb, const char* wanted) {
   const std::vector<std::string> rest = verb.remaining();
-  const std::string name = verb.get_name();
+  const std::string& name = verb.get_name();
   std::string line = "jailrun " + name + ": ";
   if (rest.empty()) {
     line += "no " + std::string(wanted) + " given; see `jailrun " + name + " --help`";
