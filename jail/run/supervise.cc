@@ -12,7 +12,9 @@ namespace jailrun {
 namespace {
 
 constexpr std::size_t kChunk = 65536;
-// poll(2) promises that this much can be written to a pipe without blocking (PIPE_BUF).
+// A pipe that nobody else writes to takes this much without blocking once poll(2) says so
+// (PIPE_BUF). One that is shared may block us all the same: then init's own clock still ends the
+// jail.
 constexpr std::size_t kSafeWrite = 4096;
 // A pipe says POLLERR, a socket only POLLHUP.
 constexpr short kReaderGone = POLLERR | POLLHUP;
