@@ -22,8 +22,6 @@ struct Report {
   std::uint32_t error_stage;
   std::int32_t error_errno;
   std::uint32_t error_index;
-  // Descriptor numbers in init of the three tmpfs mounts, for pidfd_getfd while init is in Spawn.
-  std::int32_t work_fd, tmp_fd, shm_fd;
   // Written by init when the guest's first process has ended: its wait status, then done.
   std::int32_t guest_status;
   std::uint32_t guest_done;
@@ -34,13 +32,28 @@ struct Report {
   std::int64_t guest_end_ns;
 };
 
-struct TmpfsArgs {
-  const char* target;  // absolute, as the guest sees it: "/work"
-  const char* bytes;   // decimal
-  const char* inodes;  // decimal
-  const char* mode;    // octal
-  std::uint64_t attributes;
-  std::int32_t* fd_out;  // where in the Report its descriptor goes, or null
+// The guest's writable mounts, always these three; the owner holds each of them.
+struct TmpfsTarget {
+  const char* path;  // absolute, as the guest sees it
+  const char* mode;  // octal
+};
+inline constexpr std::size_t kTmpfsCount = 3;
+inline constexpr TmpfsTarget kTmpfs[kTmpfsCount] = {
+    {"/work", "0755"}, {"/tmp", "1777"}, {"/dev/shm", "1777"}};
+// The guest's devices, bound from the host's.
+inline constexpr const char* kDevices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
+                                           "/dev/urandom"};
+
+// What of a Plan depends on the host, in the form that the child needs it. Trivially copyable.
+struct HostPlan {
+  struct {
+    char bytes[24], inodes[12];  // decimal
+  } tmpfs[kTmpfsCount];
+  std::uint64_t tmpfs_attributes;
+  RlimitPlan rlimits[12];  // clipped to the owner's own hard limits
+  std::uint32_t rlimit_count;
+  std::uint64_t cpus[16];  // the owner's affinity mask
+  std::uint32_t last_capability;
 };
 
 struct InputArgs {
@@ -52,32 +65,22 @@ struct InputArgs {
 
 struct ChildArgs {
   Report* report;
+  const Plan* plan;
+  const HostPlan* host;
   int control_fd;  // child's end: one byte in per gate, one byte out when ready; EOF: owner is dead
-  int owner_control_fd;  // the owner's end, closed first
+  int owner_control_fd;  // the owner's end, closed first; -1: not inherited
+  int gate_fd;           // a byte here: ids are mapped; its end of file: who maps them is dead
 
   const int* task_files;  // `tasks` of the cgroup v1 leaves
   std::size_t task_file_count;
 
-  std::int64_t wall_ns;  // init ends the jail a second after it, should the owner be stopped
   std::uint32_t uid;     // inside, also the gid
   const char* hostname;
   const char* workdir;
 
-  const char* const* devices;  // below /dev, null-terminated
-  const TmpfsArgs* tmpfs;
-  std::size_t tmpfs_count;
   const InputArgs* inputs;  // mounted on /data
   std::size_t input_count;
   const InputArgs* script;  // copied to /run, or null
-
-  const RlimitPlan* rlimits;
-  std::size_t rlimit_count;
-  const std::uint64_t* cpus;  // the caller's own affinity mask
-  std::size_t cpu_words;
-  std::uint32_t cpu_count;  // how many of them the guest gets
-  std::uint32_t last_capability;
-  LandlockPlan landlock;
-  sock_fprog filter;
 
   int stdin_fd, stdout_fd, stderr_fd;  // all above 2
   const char* const* candidates;       // paths to execute, in order, null-terminated
@@ -92,7 +95,9 @@ struct ChildArgs {
   Stage fail_at;  // fault tests: this stage fails with EIO; None otherwise
 };
 
-// The jail's pid 1. Never returns.
+// The jail's pid 1, which starts the guest. Never returns.
 [[noreturn]] void init_main(const ChildArgs* args);
+// The pid 1 of a slot: the same world, into which a guest will be cloned by somebody else.
+[[noreturn]] void slot_main(const ChildArgs* args);
 
 }  // namespace jailrun::child

@@ -6,7 +6,6 @@ namespace jailrun::child {
 namespace {
 
 constexpr long kOCloexec = 02000000, kEnoent = 2, kEnotdir = 20, kEacces = 13;
-constexpr long kFilterMode = 1;  // SECCOMP_SET_MODE_FILTER
 
 void close_descriptors(const ChildArgs* args) {
   begin(args, Stage::CloseDescriptors);
@@ -34,12 +33,6 @@ void reset_signals(const ChildArgs* args) {
   const unsigned long none = 0;
   must(args, Stage::CloseDescriptors,
        sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, ptr(&none), 0, 8), 5);
-}
-
-void filter_syscalls(const ChildArgs* args) {
-  begin(args, Stage::FilterSyscalls);
-  must(args, Stage::FilterSyscalls, sys(SYS_seccomp, kFilterMode, 0, ptr(&args->filter)));
-  end(args, Stage::FilterSyscalls);
 }
 
 void await_attestation(const ChildArgs* args) {

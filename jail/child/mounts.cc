@@ -79,11 +79,42 @@ int mount_root(const ChildArgs* args) {
   return static_cast<int>(root);
 }
 
+void clone_onto(const ChildArgs* args, Stage stage, int mount, int root, const char* target) {
+  const long copy = must(args, stage,
+                         sys(SYS_open_tree, mount, ptr(""),
+                             kAtEmptyPath | kOpenTreeClone | kOpenTreeCloexec));
+  must(args, stage, attach(copy, root, target), 1);
+  sys(SYS_close, copy);
+}
+
+long attach_mount(int mount, int root, const char* target) { return attach(mount, root, target); }
+
+void mount_keeper_tmp(const ChildArgs* args, int root) {
+  begin(args, Stage::MountTmpfs);
+  const Option options[] = {{"size", "64m"}, {"nr_inodes", "4096"}, {"mode", "1777"}};
+  const long mount =
+      must(args, Stage::MountTmpfs,
+           new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
+  must(args, Stage::MountTmpfs, attach(mount, root, "tmp"), 1);
+  sys(SYS_close, mount);
+  end(args, Stage::MountTmpfs);
+}
+
+void mount_keeper_proc(const ChildArgs* args, int root) {
+  begin(args, Stage::MountProc);
+  const Option options[] = {{"hidepid", "off"}};
+  const long mount = must(args, Stage::MountProc,
+                          new_mount("proc", options, kMountNosuid | kMountNodev | kMountNoexec));
+  must(args, Stage::MountProc, attach(mount, root, "proc"), 1);
+  sys(SYS_close, mount);
+  end(args, Stage::MountProc);
+}
+
 void mount_dev(const ChildArgs* args, int root) {
   begin(args, Stage::MountDev);
-  for (unsigned i = 0; args->devices[i] != nullptr; ++i) {
+  unsigned i = 0;
+  for (const char* host : kDevices) {
     // "/dev/null" of the host, onto "dev/null" of the image.
-    const char* host = args->devices[i];
     const long node =
         must(args, Stage::MountDev,
              sys(SYS_open_tree, kAtFdcwd, ptr(host), kOpenTreeClone | kOpenTreeCloexec), i);
@@ -91,18 +122,21 @@ void mount_dev(const ChildArgs* args, int root) {
          i);
     must(args, Stage::MountDev, attach(node, root, host + 1), i);
     sys(SYS_close, node);
+    ++i;
   }
   end(args, Stage::MountDev);
 }
 
-void mount_tmpfs(const ChildArgs* args, int root) {
+void mount_tmpfs(const ChildArgs* args, int root, int (&held)[kTmpfsCount]) {
   begin(args, Stage::MountTmpfs);
-  for (unsigned i = 0; i < args->tmpfs_count; ++i) {
-    const TmpfsArgs& t = args->tmpfs[i];
-    const Option options[] = {{"size", t.bytes}, {"nr_inodes", t.inodes}, {"mode", t.mode}};
-    const long mount = must(args, Stage::MountTmpfs, new_mount("tmpfs", options, t.attributes), i);
-    must(args, Stage::MountTmpfs, attach(mount, root, t.target + 1), i);
-    if (t.fd_out != nullptr) *t.fd_out = static_cast<std::int32_t>(mount);
+  for (unsigned i = 0; i < kTmpfsCount; ++i) {
+    const auto& size = args->host->tmpfs[i];
+    const Option options[] = {
+        {"size", size.bytes}, {"nr_inodes", size.inodes}, {"mode", kTmpfs[i].mode}};
+    const long mount = must(args, Stage::MountTmpfs,
+                            new_mount("tmpfs", options, args->host->tmpfs_attributes), i);
+    must(args, Stage::MountTmpfs, attach(mount, root, kTmpfs[i].path + 1), i);
+    held[i] = static_cast<int>(mount);
   }
   end(args, Stage::MountTmpfs);
 }

@@ -86,6 +86,8 @@ Expected<std::unique_ptr<Plan>> compile(const Spec& spec) {
   copy_limits(spec, *plan);
   plan->exec_writable = spec.files.exec;
   plan->network = spec.network == SpecNetwork::Loopback ? NetworkMode::Loopback : NetworkMode::None;
+  plan->pool = {spec.pool.min.get(), spec.pool.max.get(), spec.pool.children.get(),
+                spec.pool.age_ns.get(), spec.pool.share == PoolShare::Policy};
   set_rlimits(spec, *plan);
   plan->landlock = landlock_plan(landlock_abi(), plan->network);
   TRY_VOID(set_environment(spec, *plan));

@@ -1,102 +1,25 @@
 #include "jail/confine/cgroup.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <cerrno>
-#include <charconv>
-#include <csignal>
 #include <cstdlib>
 
+#include "jail/confine/cgroup_files.h"
 #include "jail/plan/plan.h"
-#include "jail/sys/uapi.h"
 
 namespace jailrun {
 namespace {
 
-constexpr const char* kMount = "/sys/fs/cgroup";
 constexpr std::uint64_t kPeriodUs = 100'000;
-
-// The path of this process's group in a hierarchy, from /proc/self/cgroup: "" names v2.
-std::optional<std::string> own_group(const std::string& table, std::string_view controller) {
-  for (std::size_t begin = 0; begin < table.size();) {
-    std::size_t end = table.find('\n', begin);
-    if (end == std::string::npos) end = table.size();
-    const std::string_view line(table.data() + begin, end - begin);
-    begin = end + 1;
-    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    std::string_view names = line.substr(first + 1, second - first - 1);
-    std::string path(line.substr(second + 1));
-    if (controller.empty()) {
-      if (names.empty()) return path;
-      continue;
-    }
-    while (!names.empty()) {
-      const std::size_t comma = std::min(names.find(','), names.size());
-      if (names.substr(0, comma) == controller) return path;
-      names.remove_prefix(std::min(comma + 1, names.size()));
-    }
-  }
-  return std::nullopt;
-}
-
-bool is_v2(const std::string& path) {
-  struct statfs fs{};
-  return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == uapi::kCgroup2Magic;
-}
-
-std::optional<std::uint64_t> number(const std::string& text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{}) return std::nullopt;
-  return value;
-}
-
-// The value after "KEY " at the start of a line.
-std::uint64_t field(const std::string& text, std::string_view key) {
-  for (std::size_t at = 0; (at = text.find(key, at)) != std::string::npos; at += key.size()) {
-    const bool line_start = at == 0 || text[at - 1] == '\n';
-    if (!line_start || text[at + key.size()] != ' ') continue;
-    return number(text.substr(at + key.size() + 1, 20)).value_or(0);
-  }
-  return 0;
-}
 
 Error refused(const std::string& limit, const char* file, int error) {
   return Error{Stage::MakeCgroup, limit, error,
                "this host does not let jailrun enforce " + limit + " (" + file + ")",
                "run `jailrun doctor` to see what is missing, or name the limit in the policy's "
                "danger block"};
-}
-
-void kill_members(int dir) {
-  if (write_file_at(dir, "cgroup.kill", "1") == 0) return;
-  // v1, or a kernel before 5.14.
-  const std::string procs = read_file_at(dir, "cgroup.procs");
-  for (const char* at = procs.c_str(); *at != 0;) {
-    char* end = nullptr;
-    const long pid = std::strtol(at, &end, 10);
-    if (end == at) break;
-    ::kill(static_cast<pid_t>(pid), SIGKILL);
-    at = *end == '\n' ? end + 1 : end;
-  }
-}
-
-// Waits until a v2 leaf is empty: cgroup.events is a file that poll(2) watches.
-void await_empty(int dir, int timeout_ms) {
-  const Fd events(::openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC));
-  if (!events.valid()) return;
-  char buffer[128];
-  const ssize_t n = ::pread(events.get(), buffer, sizeof buffer - 1, 0);
-  if (n <= 0) return;
-  buffer[n] = 0;
-  if (std::string(buffer).find("populated 0") != std::string::npos) return;
-  pollfd entry{events.get(), POLLPRI, 0};
-  ::poll(&entry, 1, timeout_ms);
 }
 
 }  // namespace
@@ -216,47 +139,26 @@ void Cgroup::watch_oom() {
     oom_event_ = std::move(event);
 }
 
-Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& limits) {
+Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& limits,
+                                const WorldGroup* world) {
   Cgroup group;
   group.name_ = name;
   group.limits_ = limits;
-  const std::string table = read_file_at(AT_FDCWD, "/proc/self/cgroup");
-  if (table.empty()) {
-    return std::unexpected(sys_error(Stage::MakeCgroup, "/proc/self/cgroup",
-                                     "cannot read /proc/self/cgroup",
-                                     "run where /proc is mounted"));
+  TRY(const Hierarchy host, find_hierarchy());
+  const std::string mount = kCgroupMount;
+  TRY_VOID(group.make_leaf(group.v2_, host.v2_root, world == nullptr ? host.own : world->path()));
+  if (world != nullptr && ::fchownat(group.v2_.dir.get(), "cgroup.procs", world->keeper_uid(),
+                                     static_cast<gid_t>(-1), 0) != 0) {
+    return std::unexpected(sys_error(Stage::MakeCgroup, name, "cannot give a cgroup to the keeper",
+                                     "run as root"));
   }
-  const std::string mount = kMount;
-  const bool pure = is_v2(mount);
-  const std::string v2_root = pure ? mount : mount + "/unified";
-  const auto own_v2 = own_group(table, "");
-  if (!own_v2 || !is_v2(v2_root)) {
-    return std::unexpected(Error{Stage::MakeCgroup, v2_root, 0,
-                                 "no cgroup v2 hierarchy at " + v2_root,
-                                 "mount one: `mount -t cgroup2 none " + v2_root + "`"});
-  }
-  std::string parent = *own_v2;
-  if (pure && ::geteuid() == 0) {
-    // A group with processes cannot give controllers to children, except the root: go there.
-    const std::string own_control =
-        read_file_at(AT_FDCWD, (mount + parent + "/cgroup.subtree_control").c_str());
-    if (own_control.find("memory") == std::string::npos) {
-      const Fd root(::open(mount.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-      write_file_at(root.get(), "cgroup.subtree_control", "+memory +pids +cpu");
-      ::mkdirat(root.get(), "jailrun", 0755);
-      const Fd top(::openat(root.get(), "jailrun", O_PATH | O_DIRECTORY | O_CLOEXEC));
-      write_file_at(top.get(), "cgroup.subtree_control", "+memory +pids +cpu");
-      parent = "/jailrun";
-    }
-  }
-  TRY_VOID(group.make_leaf(group.v2_, v2_root, parent));
-  if (!pure) {
+  if (!host.pure) {
     const struct {
       Leaf& leaf;
       const char* controller;
     } v1[] = {{group.memory_, "memory"}, {group.pids_, "pids"}, {group.cpu_, "cpu"}};
     for (const auto& hierarchy : v1) {
-      const auto own = own_group(table, hierarchy.controller);
+      const auto own = own_group(host.table, hierarchy.controller);
       if (!own) continue;  // no such hierarchy; limit_v2 decides whether that may be
       TRY_VOID(group.make_leaf(hierarchy.leaf, mount + "/" + hierarchy.controller, *own));
       group.task_files_.emplace_back(
@@ -266,6 +168,13 @@ Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& lim
   }
   TRY_VOID(group.limit_v2(limits));
   return group;
+}
+
+Expected<void> Cgroup::change(const CgroupLimits& limits) {
+  limits_ = limits;
+  enforcement_ = {};
+  if (memory_.dir.valid() || pids_.dir.valid() || cpu_.dir.valid()) TRY_VOID(limit_v1(limits));
+  return limit_v2(limits);
 }
 
 Cgroup::~Cgroup() {

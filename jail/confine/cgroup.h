@@ -36,17 +36,45 @@ struct Enforcement {
   std::string memory, pids, cpu;
 };
 
+// The v2 group of a world: the keeper's leaf and those of its jails lie in it, and the keeper's uid
+// may clone into them. Destroyed with everything in it.
+class WorldGroup {
+ public:
+  // `name` as for Cgroup; a group that a killed owner left is emptied first.
+  static Expected<WorldGroup> create(const std::string& name, std::uint32_t keeper_uid);
+  WorldGroup(WorldGroup&&) = default;
+  WorldGroup& operator=(WorldGroup&&) = default;
+  ~WorldGroup();
+  int keeper_fd() const { return keeper_.get(); }  // for CLONE_INTO_CGROUP
+  const std::string& path() const { return path_; }
+  std::uint32_t keeper_uid() const { return keeper_uid_; }
+
+ private:
+  WorldGroup() = default;
+  std::string name_, path_;  // path: as in /proc/PID/cgroup
+  std::uint32_t keeper_uid_ = 0;
+  Fd parent_, dir_, keeper_;
+};
+
+// Ends and removes what owners that were killed left behind: groups whose lock nobody holds. Gives
+// their names.
+std::vector<std::string> sweep_cgroups();
+
 class Cgroup {
  public:
   // `name` must be unique among live jails (it carries the leased uid); a leaf of that name that a
   // crashed owner left is emptied and used again. Fails where a limit cannot be enforced and may
   // not be lacking.
-  static Expected<Cgroup> create(const std::string& name, const CgroupLimits& limits);
+  // In `world`, where given.
+  static Expected<Cgroup> create(const std::string& name, const CgroupLimits& limits,
+                                 const WorldGroup* world = nullptr);
 
   Cgroup(Cgroup&&) = default;
   Cgroup& operator=(Cgroup&&) = default;
   ~Cgroup();  // kills what is left and removes the leaves
 
+  // Other limits, while nobody in it runs.
+  Expected<void> change(const CgroupLimits& limits);
   int v2_fd() const { return v2_.dir.get(); }  // for CLONE_INTO_CGROUP
   // Open `tasks` files of the v1 leaves: whoever writes "0" into one is in it. A thread that moves
   // itself needs no lock of the kernel's; moving another one by its pid waits for an RCU grace

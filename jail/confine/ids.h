@@ -11,8 +11,7 @@ namespace jailrun {
 
 // The range lies above what login.defs, container engines and systemd hand out by default.
 inline constexpr std::uint32_t kUidBase = 1'900'000'000, kUidCount = 65'536;
-// What the guest sees itself as.
-inline constexpr std::uint32_t kGuestUid = 1000;
+inline constexpr std::uint32_t kWorldUids = 1024, kWorldCount = 256;
 
 // The directory of run-time state, mode 0700, owned by the effective user: /run/jailrun for root,
 // $XDG_RUNTIME_DIR/jailrun otherwise. Created where missing.
@@ -24,11 +23,15 @@ Expected<Fd> open_run_dir();
 class UidLease {
  public:
   static Expected<UidLease> acquire(const Fd& run_dir);
+  // A block of kWorldUids for a world of warm jails; uid() is its first. The blocks lie above the
+  // single ones and are leased in the same way.
+  static Expected<UidLease> acquire_block(const Fd& run_dir);
   std::uint32_t uid() const { return uid_; }
   std::uint32_t slot() const { return uid_ - kUidBase; }
 
  private:
   UidLease(Fd file, std::uint32_t uid) : file_(std::move(file)), uid_(uid) {}
+  static Expected<Fd> open_locks(const Fd& run_dir);
   Fd file_;
   std::uint32_t uid_;
 };
@@ -36,5 +39,7 @@ class UidLease {
 // Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing
 // else.
 Expected<void> map_ids(pid_t child, std::uint32_t host_uid);
+// For a keeper: 0 to kWorldUids - 1 inside are the block from `host_uid` outside.
+Expected<void> map_block(pid_t child, std::uint32_t host_uid);
 
 }  // namespace jailrun

@@ -86,6 +86,20 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
   return userns;
 }
 
+// The file as a detached mount that the guest may read; empty where its file system cannot do that.
+Fd mounted(const Fd& file, const struct stat& st, std::uint32_t host_uid) {
+  constexpr std::uint64_t kReadOnly =
+      uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
+  Fd tree = detached_mount(file);
+  if (!tree.valid()) return {};
+  if ((st.st_mode & S_IROTH) != 0)
+    return set_attributes(tree, kReadOnly, -1) ? std::move(tree) : Fd();
+  const Fd userns = id_mapping(st, host_uid);
+  if (!userns.valid() || !set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get()))
+    return {};
+  return tree;
+}
+
 Expected<std::string> read_whole(const Fd& file, const std::string& path, std::uint64_t limit,
                                  const char* what) {
   std::string content;
@@ -145,7 +159,7 @@ bool declares_encoding(const std::string& script) {
 Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
                            std::vector<std::string>& warnings) {
   struct stat st{};
-  TRY(Fd file, open_regular(source.path, "input", st));
+  TRY(const Fd file, open_regular(source.path, "input", st));
   Input input;
   input.name = source.name.empty() ? source.path.substr(source.path.rfind('/') + 1) : source.name;
   if (!valid_name(input.name)) {
@@ -153,21 +167,42 @@ Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
                                      "'" + input.name + "' is no file name for /data",
                                      "use --file " + source.path + ":NAME with a plain name"));
   }
-  constexpr std::uint64_t kReadOnly =
-      uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
-  Fd tree = detached_mount(file);
-  if (tree.valid()) {
-    if ((st.st_mode & S_IROTH) != 0) {
-      if (set_attributes(tree, kReadOnly, -1)) input.tree = std::move(tree);
-    } else if (const Fd userns = id_mapping(st, host_uid); userns.valid()) {
-      if (set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get()))
-        input.tree = std::move(tree);
-    }
-  }
+  input.tree = mounted(file, st, host_uid);
   if (input.tree.valid()) return input;
   TRY(input.content, read_whole(file, source.path, kMaxCopyBytes, "input"));
   warnings.push_back("input " + input.name +
                      " was copied: its file system cannot be mounted for the guest's id");
+  return input;
+}
+
+Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t host_uid,
+                              std::vector<std::string>& warnings) {
+  Input input;
+  input.name = name;
+  if (!valid_name(name)) {
+    return std::unexpected(bad_input(name, 0, "'" + name + "' is no file name for /data",
+                                     "give it a plain name"));
+  }
+  // What the client could not read it must not be able to have shown to its guest.
+  const int flags = ::fcntl(file.get(), F_GETFL);
+  struct stat st{};
+  if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY ||
+      ::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) {
+    return std::unexpected(bad_input(name, 0, "input " + name + " is not opened for reading",
+                                     "send a descriptor of a regular file, opened O_RDONLY"));
+  }
+  input.tree = mounted(file, st, host_uid);
+  if (input.tree.valid()) return input;
+  // Reading a file of the client's could block for as long as its file system likes; a memfd cannot,
+  // and one that is sealed does not change while it is read.
+  const int seals = ::fcntl(file.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_WRITE) == 0 || ::lseek(file.get(), 0, SEEK_SET) != 0) {
+    return std::unexpected(bad_input(
+        "mount", 0, "input " + name + " cannot be mounted for the guest's id",
+        "put it on another file system, send it as a sealed memfd, or run with --cold"));
+  }
+  TRY(input.content, read_whole(file, name, kMaxCopyBytes, "input"));
+  warnings.push_back("input " + name + " was copied: it cannot be mounted for the guest's id");
   return input;
 }
 

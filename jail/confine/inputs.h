@@ -31,6 +31,12 @@ inline constexpr std::uint64_t kMaxScriptBytes = 16ull << 20;
 Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
                            std::vector<std::string>& warnings);
 
+// The same for a file that a client has opened: only what the descriptor itself lets one read (an
+// O_PATH or write-only one is refused). It is mounted, never read here: where it cannot be mounted
+// the Error says so (object "mount"), except for a memfd sealed against writing, which is copied.
+Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t host_uid,
+                              std::vector<std::string>& warnings);
+
 // Reads a script whole and checks that it is text: UTF-8, unless its first lines declare an
 // encoding (PEP 263). `path` "-" is standard input.
 Expected<std::string> read_script(const std::string& path);

@@ -115,8 +115,8 @@ Expected<void> check_mounts(int guest, const std::vector<ExpectedMount>& expecte
   return {};
 }
 
-// 0, 1, 2 and the gate, which exec closes.
-Expected<void> check_descriptors(int guest) {
+// None above `last`; the gate is closed before guest code runs.
+Expected<void> check_descriptors(int guest, int last) {
   const Fd dir(::openat(guest, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // getdents64 without opendir's 32 KiB: a sound guest has six short entries.
   alignas(8) char buffer[1024];
@@ -127,7 +127,7 @@ Expected<void> check_descriptors(int guest) {
     at += entry->d_reclen;
     const string_view name = entry->d_name;
     const bool known =
-        name == "." || name == ".." || (name.size() == 1 && name[0] >= '0' && name[0] <= '3');
+        name == "." || name == ".." || (name.size() == 1 && name[0] >= '0' && name[0] <= '0' + last);
     if (!known) return std::unexpected(differs("descriptor " + std::string(name) + " is open"));
   }
   return {};
@@ -178,7 +178,7 @@ Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup) {
   TRY_VOID(check_status(proc.get(), "the guest", posture.host_uid, true));
   TRY_VOID(check_membership(proc.get(), cgroup));
   TRY_VOID(check_namespaces(init.get(), proc.get(), posture));
-  TRY_VOID(check_descriptors(proc.get()));
+  TRY_VOID(check_descriptors(proc.get(), posture.last_descriptor));
   return *guest;
 }
 

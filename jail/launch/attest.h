@@ -28,6 +28,7 @@ struct Posture {
   Namespaces owner;                   // the guest's must all differ
   std::uint64_t network_inode;        // the null network's; 0: any but the owner's own
   std::vector<ExpectedMount> mounts;  // exactly these
+  int last_descriptor = 3;            // of the guest at the gate: 0, 1, 2 and the gate
 };
 
 // In two parts, so that what no longer changes is read while the jail still works on the rest. Both

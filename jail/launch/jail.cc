@@ -17,14 +17,6 @@
 
 namespace jailrun {
 
-std::string state_dir() {
-  if (const char* dir = std::getenv("JAILRUN_STATE_DIR"); dir != nullptr && dir[0] == '/')
-    return dir;
-  if (::geteuid() == 0) return "/var/lib/jailrun";
-  const char* home = std::getenv("HOME");
-  return std::string(home != nullptr ? home : "") + "/.local/share/jailrun";
-}
-
 void Jail::Unmap::operator()(child::Report* page) const { ::munmap(page, sizeof *page); }
 
 Jail::~Jail() {
@@ -57,30 +49,7 @@ bool Jail::reap(int& status) {
 
 void Jail::mark(Stage stage) { report_->end_ns[static_cast<std::size_t>(stage)] = monotonic_ns(); }
 
-// What the child said before it ended, or which step it did not survive.
-Error Jail::child_error() const {
-  const auto stage = static_cast<Stage>(__atomic_load_n(&report_->error_stage, __ATOMIC_ACQUIRE));
-  if (stage != Stage::None && stage < Stage::Count)
-    return describe(stage, report_->error_errno, report_->error_index);
-  return Error{Stage::Spawn, "init", 0, "the jail's init was killed while it set the jail up",
-               "raise limits.memory: set-up itself needs about 2 MiB"};
-}
-
-Expected<void> Jail::take_tmpfs() {
-  const struct {
-    int number;
-    Fd& fd;
-  } mounts[] = {{report_->work_fd, work_}, {report_->tmp_fd, tmp_}, {report_->shm_fd, shm_}};
-  for (const auto& mount : mounts) {
-    mount.fd = Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), mount.number, 0)));
-    if (!mount.fd.valid()) {
-      return std::unexpected(sys_error(Stage::Attest, "tmpfs",
-                                       "cannot hold the jail's writable mounts",
-                                       "the caller needs CAP_SYS_PTRACE over its own children"));
-    }
-  }
-  return {};
-}
+Error Jail::child_error() const { return jailrun::child_error(*report_, "init"); }
 
 Expected<Jail> Jail::launch(const Plan& plan, const LaunchRequest& request) {
   return Launch(plan, request).run();
@@ -131,22 +100,7 @@ Expected<void> Launch::step(Stage stage, Expected<void> (Launch::*work)()) {
 }
 
 Expected<void> Launch::open_image() {
-  const std::string path = state_dir() + "/rootfs/" + plan_.image + "/tree";
-  const std::string remedy =
-      std::string("build it with `jailrun rootfs build --image ") + plan_.image + "`";
-  image_ = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!image_.valid()) {
-    return std::unexpected(sys_error(
-        Stage::OpenImage, path,
-        std::string("the image '") + plan_.image + "' is not there (" + path + ")", remedy));
-  }
-  struct stat st{};
-  if (::fstat(image_.get(), &st) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid()) ||
-      (st.st_mode & 022) != 0) {
-    return std::unexpected(Error{Stage::OpenImage, path, 0,
-                                 "the image " + path + " could be changed by other users",
-                                 "remove it and " + remedy});
-  }
+  TRY(image_, jailrun::open_image(plan_));
   return {};
 }
 
@@ -178,28 +132,11 @@ Expected<void> Launch::make_cgroup() {
 
 Expected<void> Launch::open_streams() {
   for (Pipe* pipe : {&stdin_, &stdout_, &stderr_}) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) {
-      return std::unexpected(sys_error(Stage::OpenStreams, "pipe", "cannot make a pipe",
-                                       "raise the limit of open files"));
-    }
-    // /dev/stdout and /dev/stderr open the pipe anew: with root's inode (0600) the guest could not.
-    if (::fchown(ends[0], lease_->uid(), lease_->uid()) != 0 && ::geteuid() == 0) {
-      ::close(ends[0]);
-      ::close(ends[1]);
-      return std::unexpected(
-          sys_error(Stage::OpenStreams, "pipe", "cannot give a pipe to the guest", "run as root"));
-    }
-    pipe->read = Fd(ends[0]);
-    pipe->write = Fd(ends[1]);
+    TRY(*pipe, open_stream(lease_->uid()));
   }
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    return std::unexpected(sys_error(Stage::OpenStreams, "control", "cannot make a socket pair",
-                                     "raise the limit of open files"));
-  }
-  control_ = Fd(ends[0]);
-  child_control_ = Fd(ends[1]);
+  TRY(Channel channel, open_channel());
+  control_ = std::move(channel.owner);
+  child_control_ = std::move(channel.child);
   return {};
 }
 
@@ -293,16 +230,15 @@ Expected<void> Launch::await_child(Jail& jail) {
 Expected<void> Launch::attest(Jail& jail) {
   Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_,
                   expected_mounts()};
-  TRY_VOID(await_child(jail));
+  if (!receive_mounts(control_, jail.held_)) return std::unexpected(jail.child_error());
   // Init has put the world together; while it gives up its rights, the world is read.
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));
-  Expected<void> seen = jail.take_tmpfs();
-  if (seen) seen = attest_world(posture, jail.cgroup_);
+  const Expected<void> seen = attest_world(posture, jail.cgroup_);
   if (!seen) {
     // An init that fails meanwhile leaves a world that is wrong: what it said itself is the cause.
     pollfd ended{jail.pidfd_.get(), POLLIN, 0};
     const bool failed = jail.report_->error_stage != 0 || ::poll(&ended, 1, 100) > 0;
-    return std::unexpected(failed ? jail.child_error() : std::move(seen.error()));
+    return std::unexpected(failed ? jail.child_error() : seen.error());
   }
   TRY_VOID(await_child(jail));
   // The guest is blocked at its last gate, confined to the last step.

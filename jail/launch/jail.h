@@ -13,6 +13,7 @@
 #include "jail/confine/cgroup.h"
 #include "jail/confine/ids.h"
 #include "jail/confine/inputs.h"
+#include "jail/launch/parts.h"
 #include "jail/launch/timeline.h"
 #include "jail/plan/plan.h"
 
@@ -35,10 +36,6 @@ struct LaunchRequest {
   Stage fail_at = Stage::None;
 };
 
-// Where images live: $JAILRUN_STATE_DIR, /var/lib/jailrun for root, ~/.local/share/jailrun
-// otherwise.
-std::string state_dir();
-
 class Jail {
  public:
   // Builds the jail and starts the guest. When it returns a Jail, exec has succeeded and the
@@ -55,9 +52,7 @@ class Jail {
   Fd& stdin_pipe() { return stdin_; }
   Fd& stdout_pipe() { return stdout_; }
   Fd& stderr_pipe() { return stderr_; }
-  const Fd& work() const { return work_; }
-  const Fd& tmp() const { return tmp_; }
-  const Fd& shm() const { return shm_; }
+  const HeldMounts& held() const { return held_; }
   Cgroup& cgroup() { return cgroup_; }
   std::uint32_t host_uid() const { return lease_.uid(); }
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -90,13 +85,12 @@ class Jail {
       : lease_(std::move(lease)), report_(std::move(report)), cgroup_(std::move(cgroup)) {}
   std::int64_t stamp(Stage stage) const { return report_->end_ns[static_cast<std::size_t>(stage)]; }
   Error child_error() const;
-  Expected<void> take_tmpfs();
 
   // Destroyed in reverse: processes first (in ~Jail), then cgroup, report and, last, the uid lease.
   UidLease lease_;
   ReportPage report_;
   Cgroup cgroup_;
-  Fd work_, tmp_, shm_;
+  HeldMounts held_;
   Fd stdin_, stdout_, stderr_;
   Fd pidfd_;
   pid_t init_ = 0, guest_ = 0;

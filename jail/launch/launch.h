@@ -2,8 +2,6 @@
 // include.
 #pragma once
 
-#include <sched.h>
-
 #include <array>
 #include <optional>
 #include <string>
@@ -13,13 +11,9 @@
 #include "jail/confine/net.h"
 #include "jail/launch/attest.h"
 #include "jail/launch/jail.h"
+#include "jail/launch/parts.h"
 
 namespace jailrun {
-
-// The Error for a step that failed in the child.
-Error describe(Stage stage, int errno_value, unsigned index);
-// The Error of a fault test.
-Error injected(Stage stage);
 
 class Launch {
  public:
@@ -42,8 +36,6 @@ class Launch {
 
   // launch/prepare.cc: everything that the child must not decide.
   void prepare_child();
-  void prepare_tmpfs();
-  void prepare_limits();
   void prepare_exec();
   std::vector<ExpectedMount> expected_mounts() const;
   Error exec_error(int errno_value) const;
@@ -65,13 +57,10 @@ class Launch {
 
   // What child_ points to.
   child::ChildArgs child_{};
-  std::array<child::TmpfsArgs, 3> tmpfs_{};
-  std::array<std::string, 3> tmpfs_bytes_, tmpfs_inodes_;
+  child::HostPlan host_{};
   std::vector<child::InputArgs> input_args_;
   std::vector<int> task_files_;
   child::InputArgs script_args_{};
-  std::array<RlimitPlan, 12> rlimits_{};
-  cpu_set_t cpus_{};
   std::vector<std::string> candidates_;
   std::vector<const char*> candidate_pointers_;
   std::vector<char*> argv_, envp_;

@@ -1,19 +1,20 @@
 // Decide before the clone; afterwards only perform.
 #include <linux/capability.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <iterator>
 
 #include "jail/launch/launch.h"
 #include "jail/sys/uapi.h"
 
 namespace jailrun {
 namespace {
-
-constexpr const char* kDevices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
-                                    "/dev/random", "/dev/urandom", nullptr};
 
 // The highest capability that this kernel knows; PR_CAPBSET_READ says EINVAL above it.
 std::uint32_t last_capability() {
@@ -25,39 +26,32 @@ std::uint32_t last_capability() {
 
 }  // namespace
 
-void Launch::prepare_tmpfs() {
-  const struct {
-    const char* target;
-    const TmpfsPlan& plan;
-    const char* mode;
-    std::int32_t* fd;
-  } mounts[3] = {{"/work", plan_.work, "0755", &report_->work_fd},
-                 {"/tmp", plan_.tmp, "1777", &report_->tmp_fd},
-                 {"/dev/shm", plan_.shm, "1777", &report_->shm_fd}};
-  for (std::size_t i = 0; i < 3; ++i) {
-    tmpfs_bytes_[i] = std::to_string(mounts[i].plan.bytes);
-    tmpfs_inodes_[i] = std::to_string(mounts[i].plan.inodes);
-    const std::uint64_t exec = plan_.exec_writable ? 0 : uapi::kMountNoexec;
-    tmpfs_[i] = {mounts[i].target,
-                 tmpfs_bytes_[i].c_str(),
-                 tmpfs_inodes_[i].c_str(),
-                 mounts[i].mode,
-                 uapi::kMountNosuid | uapi::kMountNodev | exec,
-                 mounts[i].fd};
-  }
-}
-
 // A caller without CAP_SYS_RESOURCE cannot go above its own hard limits.
-void Launch::prepare_limits() {
-  for (std::uint32_t i = 0; i < plan_.rlimit_count; ++i) {
-    rlimits_[i] = plan_.rlimits[i];
+child::HostPlan make_host_plan(const Plan& plan) {
+  child::HostPlan host{};
+  const TmpfsPlan* const sizes[child::kTmpfsCount] = {&plan.work, &plan.tmp, &plan.shm};
+  for (std::size_t i = 0; i < child::kTmpfsCount; ++i) {
+    auto& text = host.tmpfs[i];
+    *std::to_chars(std::begin(text.bytes), std::end(text.bytes) - 1, sizes[i]->bytes).ptr = 0;
+    *std::to_chars(std::begin(text.inodes), std::end(text.inodes) - 1, sizes[i]->inodes).ptr = 0;
+  }
+  host.tmpfs_attributes = uapi::kMountNosuid | uapi::kMountNodev |
+                          (plan.exec_writable ? 0 : uapi::kMountNoexec);
+  host.rlimit_count = plan.rlimit_count;
+  for (std::uint32_t i = 0; i < plan.rlimit_count; ++i) {
+    host.rlimits[i] = plan.rlimits[i];
     rlimit own{};
-    if (::getrlimit(static_cast<__rlimit_resource_t>(rlimits_[i].resource), &own) == 0) {
-      rlimits_[i].value = std::min<std::uint64_t>(rlimits_[i].value, own.rlim_max);
+    if (::getrlimit(static_cast<__rlimit_resource_t>(plan.rlimits[i].resource), &own) == 0) {
+      host.rlimits[i].value = std::min<std::uint64_t>(host.rlimits[i].value, own.rlim_max);
     }
   }
-  CPU_ZERO(&cpus_);
-  if (::sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_SET(0, &cpus_);
+  cpu_set_t cpus;
+  static_assert(sizeof cpus == sizeof host.cpus);
+  CPU_ZERO(&cpus);
+  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) CPU_SET(0, &cpus);
+  std::memcpy(host.cpus, &cpus, sizeof cpus);
+  host.last_capability = last_capability();
+  return host;
 }
 
 void Launch::prepare_exec() {
@@ -88,8 +82,7 @@ void Launch::prepare_exec() {
 }
 
 void Launch::prepare_child() {
-  prepare_tmpfs();
-  prepare_limits();
+  host_ = make_host_plan(plan_);
   prepare_exec();
   for (const Input& input : inputs_) {
     input_args_.push_back(
@@ -101,27 +94,17 @@ void Launch::prepare_child() {
   child_.task_files = task_files_.data();
   child_.task_file_count = task_files_.size();
   child_.report = report_.get();
+  child_.plan = &plan_;
+  child_.host = &host_;
   child_.control_fd = child_control_.get();
   child_.owner_control_fd = control_.get();
-  child_.wall_ns = static_cast<std::int64_t>(plan_.wall_ns);
+  child_.gate_fd = child_control_.get();
   child_.uid = kGuestUid;
   child_.hostname = "jail";
   child_.workdir = "/work";
-  child_.devices = kDevices;
-  child_.tmpfs = tmpfs_.data();
-  child_.tmpfs_count = tmpfs_.size();
   child_.inputs = input_args_.data();
   child_.input_count = input_args_.size();
   child_.script = request_.script_name.empty() ? nullptr : &script_args_;
-  child_.rlimits = rlimits_.data();
-  child_.rlimit_count = plan_.rlimit_count;
-  child_.cpus = reinterpret_cast<const std::uint64_t*>(&cpus_);
-  child_.cpu_words = sizeof cpus_ / sizeof(std::uint64_t);
-  child_.cpu_count = (plan_.cpu_millis + 999) / 1000;
-  child_.last_capability = last_capability();
-  child_.landlock = plan_.landlock;
-  child_.filter = {static_cast<unsigned short>(plan_.filter_length),
-                   const_cast<sock_filter*>(plan_.filter.data())};
   child_.stdin_fd = stdin_.read.get();
   child_.stdout_fd = stdout_.write.get();
   child_.stderr_fd = stderr_.write.get();
@@ -134,14 +117,17 @@ void Launch::prepare_child() {
   child_.fail_at = request_.fail_at;
 }
 
-std::vector<ExpectedMount> Launch::expected_mounts() const {
-  const std::string writable = plan_.exec_writable ? "rw,nosuid,nodev" : "rw,nosuid,nodev,noexec";
+std::vector<ExpectedMount> standard_mounts(const Plan& plan) {
+  const std::string writable = plan.exec_writable ? "rw,nosuid,nodev" : "rw,nosuid,nodev,noexec";
   std::vector<ExpectedMount> mounts = {{"/", "ro,nosuid,nodev"},
                                        {"/proc", "ro,nosuid,nodev,noexec"}};
-  for (const char* const* device = kDevices; *device != nullptr; ++device) {
-    mounts.push_back({*device, "ro,nosuid,noexec"});
-  }
-  for (const child::TmpfsArgs& t : tmpfs_) mounts.push_back({t.target, writable});
+  for (const char* device : child::kDevices) mounts.push_back({device, "ro,nosuid,noexec"});
+  for (const child::TmpfsTarget& target : child::kTmpfs) mounts.push_back({target.path, writable});
+  return mounts;
+}
+
+std::vector<ExpectedMount> Launch::expected_mounts() const {
+  std::vector<ExpectedMount> mounts = standard_mounts(plan_);
   if (!inputs_.empty()) mounts.push_back({"/data", "ro,nosuid,nodev,noexec"});
   for (const Input& input : inputs_) {
     if (!input.tree.valid()) continue;

@@ -12,10 +12,12 @@ std::int64_t monotonic_ns() {
 }
 
 std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
-                                         const std::int64_t (&end_ns)[kStageCount]) {
+                                         std::initializer_list<const std::int64_t*> end_ns) {
   std::vector<TimelineEntry> entries;
-  for (std::size_t i = 0; i < kStageCount; ++i) {
-    if (end_ns[i] != 0) entries.push_back({static_cast<Stage>(i), end_ns[i] - begin_ns, 0});
+  for (const std::int64_t* ends : end_ns) {
+    for (std::size_t i = 0; i < kStageCount; ++i) {
+      if (ends[i] != 0) entries.push_back({static_cast<Stage>(i), ends[i] - begin_ns, 0});
+    }
   }
   std::ranges::stable_sort(entries, {}, &TimelineEntry::at_ns);
   std::int64_t before = 0;
@@ -24,6 +26,11 @@ std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
     before = entry.at_ns;
   }
   return entries;
+}
+
+std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
+                                         const std::int64_t (&end_ns)[kStageCount]) {
+  return make_timeline(begin_ns, {end_ns});
 }
 
 }  // namespace jailrun

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <vector>
 
 #include "jail/sys/stage.h"
@@ -15,6 +16,10 @@ struct TimelineEntry {
 };
 
 std::int64_t monotonic_ns();
+
+// From the end times by stage of several processes; a stage that two of them passed comes twice.
+std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,
+                                         std::initializer_list<const std::int64_t*> end_ns);
 
 // From the end times by stage (0: not reached), CLOCK_MONOTONIC.
 std::vector<TimelineEntry> make_timeline(std::int64_t begin_ns,

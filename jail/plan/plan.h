@@ -14,6 +14,9 @@
 
 namespace jailrun {
 
+// What the guest sees itself as: uid and gid.
+inline constexpr std::uint32_t kGuestUid = 1000;
+
 enum class NetworkMode : std::uint8_t { None, Loopback };
 
 // Bits of Plan::may_lack: limits that a `danger` block lets the host not enforce.
@@ -29,6 +32,13 @@ struct RlimitPlan {
   std::uint64_t value;  // soft and hard
 };
 
+// Jails made ahead, and how long one interpreter serves. max 0: never.
+struct PoolPlan {
+  std::uint32_t min, max, children;
+  std::uint64_t age_ns;
+  bool share_policy;  // one interpreter for all owners
+};
+
 // Landlock rights, narrowed to what the running kernel's ABI knows. abi 0: not available.
 struct LandlockPlan {
   std::int32_t abi;
@@ -38,7 +48,7 @@ struct LandlockPlan {
 
 struct Plan {
   static constexpr std::uint32_t kMagic = 0x6a72706c;  // "jrpl"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   std::uint32_t magic, version, size;
   char policy[64];
@@ -67,6 +77,8 @@ struct Plan {
 
   std::uint32_t filter_length;  // instructions
   std::array<sock_filter, 2048> filter;
+
+  PoolPlan pool;
 };
 
 static_assert(std::is_trivially_copyable_v<Plan>);

@@ -125,11 +125,7 @@ const char* reason_of(Found found) {
 
 class Collector {
  public:
-  explicit Collector(const CollectRequest& request) : request_(request) {
-    struct stat st{};
-    ::fstat(request.work.get(), &st);
-    device_ = st.st_dev;
-  }
+  explicit Collector(const ReceiveRequest& request) : request_(request) {}
   Expected<Collection> run();
 
  private:
@@ -141,11 +137,10 @@ class Collector {
   void skip(std::string name, std::string reason);
   Error cannot_write(const std::string& path) const;
 
-  const CollectRequest& request_;
+  const ReceiveRequest& request_;
   Collection collection_;
   std::size_t more_skipped_ = 0;
   std::uint64_t bytes_ = 0;
-  dev_t device_ = 0;
 };
 
 void Collector::skip(std::string name, std::string reason) {
@@ -219,7 +214,8 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   std::string text;
   const bool good_name = printable(path, text);
   struct stat st{};
-  if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_dev != device_) {
+  if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) ||
+      st.st_dev != request_.device) {
     skip(text, reason_of(Found::NotRegular));
     return {};
   }
@@ -302,6 +298,16 @@ Expected<void> Collector::receive(int socket) {
 }
 
 Expected<Collection> Collector::run() {
+  TRY_VOID(receive(request_.socket));
+  if (more_skipped_ > 0) {
+    collection_.skipped.push_back({"", "and " + std::to_string(more_skipped_) + " more entries"});
+  }
+  return std::move(collection_);
+}
+
+}  // namespace
+
+Expected<Walk> start_walk(const Fd& work, std::uint32_t host_uid) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return std::unexpected(sys_error(Stage::Collect, "socket", "cannot make a socket pair",
@@ -312,31 +318,35 @@ Expected<Collection> Collector::run() {
   if (child < 0)
     return std::unexpected(sys_error(Stage::Collect, "fork", "cannot start the collector",
                                      "raise the limit of processes"));
-  if (child == 0) collector_main(request_.work.get(), theirs.get(), request_.host_uid, kLimits);
-  theirs.reset();
-  Expected<void> received = receive(owner.get());
-  ::kill(child, SIGKILL);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  TRY_VOID(received);
-  if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
-    return std::unexpected(
-        Error{Stage::Collect, "/work", 0, "the collector could not start", "see `jailrun doctor`"});
-  }
-  if (more_skipped_ > 0) {
-    collection_.skipped.push_back({"", "and " + std::to_string(more_skipped_) + " more entries"});
-  }
-  return std::move(collection_);
+  if (child == 0) collector_main(work.get(), theirs.get(), host_uid, kLimits);
+  return Walk{std::move(owner), child};
 }
 
-}  // namespace
+Expected<Collection> receive_files(const ReceiveRequest& request) {
+  return Collector(request).run();
+}
 
 bool has_files(const Fd& work) {
   struct statfs fs{};
   return ::fstatfs(work.get(), &fs) == 0 && fs.f_files - fs.f_ffree > 1;
 }
 
-Expected<Collection> collect(const CollectRequest& request) { return Collector(request).run(); }
+Expected<Collection> collect(const CollectRequest& request) {
+  TRY(const Walk walk, start_walk(request.work, request.host_uid));
+  struct stat st{};
+  ::fstat(request.work.get(), &st);
+  const ReceiveRequest receive{walk.socket.get(), st.st_dev,       request.max_files,
+                               request.max_bytes, request.out_dir, request.out_name};
+  Expected<Collection> collection = Collector(receive).run();
+  ::kill(walk.pid, SIGKILL);
+  int status = 0;
+  while (::waitpid(walk.pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (collection && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+    return std::unexpected(
+        Error{Stage::Collect, "/work", 0, "the collector could not start", "see `jailrun doctor`"});
+  }
+  return collection;
+}
 
 }  // namespace jailrun

@@ -24,6 +24,25 @@ struct Collection {
   std::vector<SkippedFile> skipped;  // at most 100; then one entry counts the rest
 };
 
+// The walk of /work by a process of its own: what it finds comes on `socket`, its end as end of file
+// there. The caller kills it when it has heard enough, and reaps it.
+struct Walk {
+  Fd socket;
+  int pid = 0;
+};
+Expected<Walk> start_walk(const Fd& work, std::uint32_t host_uid);
+
+// As collect(), from the socket of a walk that another process started.
+struct ReceiveRequest {
+  int socket;
+  std::uint64_t device;  // st_dev of /work: a file from anywhere else is not taken
+  std::uint32_t max_files;
+  std::uint64_t max_bytes;
+  int out_dir;
+  std::string out_name;
+};
+Expected<Collection> receive_files(const ReceiveRequest& request);
+
 // True if anything at all lies in the mount: one system call, so that most runs pay no more.
 bool has_files(const Fd& work);
 

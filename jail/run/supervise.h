@@ -1,24 +1,11 @@
 // Supervision: from the guest's first instruction to its end, by one poll(2).
 #pragma once
 
-#include <cstdint>
-#include <string>
-
 #include "jail/launch/jail.h"
 #include "jail/run/judge.h"
+#include "jail/run/streams.h"
 
 namespace jailrun {
-
-// One of the guest's output streams and where it goes: captured, or passed on to a descriptor of
-// ours.
-struct OutputStream {
-  explicit OutputStream(const char* stream) : name(stream) {}
-  const char* name;        // "stdout"
-  int forward = -1;        // -1: capture
-  std::string captured;    // or, when forwarding, what waits to be passed on
-  std::uint64_t seen = 0;  // bytes
-  bool truncated = false;
-};
 
 struct Supervision {
   OutputStream out{"stdout"}, err{"stderr"};

@@ -122,6 +122,22 @@ void files(Page& page, const Spec& spec) {
   page.row("/dev/shm", format_bytes(spec.files.shm_bytes.get()), rest);
 }
 
+void pool(Page& page, const SpecPool& pool) {
+  if (pool.max.get() == 0) {
+    page.head("pool: none; each jail is built when it is asked for");
+    return;
+  }
+  page.head("pool: jails that the daemon makes ahead, each for one lease");
+  page.row("min", std::to_string(pool.min.get()), "wait at any time");
+  page.row("max", std::to_string(pool.max.get()), "wait when many are asked for");
+  page.row("share", pool.share == PoolShare::Owner ? "owner" : "policy",
+           pool.share == PoolShare::Owner
+               ? "each owner has an interpreter of its own"
+               : "owners share an interpreter: its address layout and hash secret");
+  page.row("children", std::to_string(pool.children.get()), "then the interpreter is started anew");
+  page.row("age", format_duration(pool.age_ns.get()), "likewise");
+}
+
 void rules(Page& page, const std::vector<Rule>& rules, ExplainOptions options) {
   for (const Rule& rule : rules) {
     std::string line = action_in_words(rule.action, rule.errno_value);
@@ -207,6 +223,7 @@ std::string explain(const Spec& spec, ExplainOptions options) {
                 : "network: 127.0.0.1 and ::1 of its own, no way out");
   page.head("environment, nothing of the host's");
   for (const std::string& variable : expanded_environment(spec)) page.indented(2, variable);
+  pool(page, spec.pool);
   const CallCounts counts = count_calls(spec);
   page.head("system calls: " + std::to_string(counts.allowed) + " allowed, " +
             std::to_string(counts.refused) + " refused by name, " + std::to_string(counts.killed) +

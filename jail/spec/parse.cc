@@ -58,6 +58,25 @@ SpecFiles read_files(Reader& reader, const Scope& scope, const policy::Files& in
   return out;
 }
 
+SpecPool read_pool(Reader& reader, const Scope& scope, const policy::Policy& policy) {
+  const policy::Pool& in = policy.pool();
+  SpecPool out;
+  if (in.has_min()) reader.number(scope, "min", in.min(), out.min);
+  if (in.has_max()) reader.number(scope, "max", in.max(), out.max);
+  out.share = in.share() == policy::Pool::POLICY ? PoolShare::Policy : PoolShare::Owner;
+  if (in.has_children()) reader.number(scope, "children", in.children(), out.children);
+  if (in.has_age()) reader.duration(scope, "age", in.age(), out.age_ns, kDay);
+  if (out.min > out.max) {
+    reader.fault(scope, "min", std::to_string(out.min.get()) + " is more than max",
+                 "raise pool.max to as many, or lower pool.min");
+  }
+  if (out.max.get() > 0 && policy.network().mode() != policy::Network::NONE) {
+    reader.fault(scope, "max", "a policy with a network cannot be warm",
+                 "write network { mode: NONE }, or drop pool");
+  }
+  return out;
+}
+
 // By reflection: the generated map would lose the order and the doubles.
 void read_environment(Reader& reader, const Scope& scope, const policy::Policy& in, Spec& spec) {
   const pb::FieldDescriptor* field = scope.type->FindFieldByName("environment");
@@ -230,6 +249,7 @@ Spec read_policy(Reader& reader, const Scope& scope, const policy::Policy& in,
   spec.rules = reader.rules(calls, in.syscalls().rules());
   read_environment(reader, scope, in, spec);
   read_overridable(reader, scope, in, spec);
+  spec.pool = read_pool(reader, scope.inside("pool"), in);
   read_dangers(reader, scope, in, spec);
   check_red_list(reader, calls, in.syscalls(), spec);
   return spec;

@@ -59,6 +59,14 @@ void write(const SpecFiles& in, policy::Files& out) {
   out.set_exec(in.exec);
 }
 
+void write(const SpecPool& in, policy::Pool& out) {
+  out.set_min(in.min.get());
+  out.set_max(in.max.get());
+  out.set_share(static_cast<policy::Pool::Share>(in.share));
+  out.set_children(in.children.get());
+  out.set_age(duration(in.age_ns.get()));
+}
+
 void write(const Rule& in, policy::SyscallRule& out) {
   for (const Syscall& call : in.calls) out.add_calls(call.name);
   out.set_action(static_cast<policy::SyscallRule::Action>(in.action));
@@ -87,6 +95,7 @@ std::string print(const Spec& spec) {
   for (const Rule& rule : spec.rules) write(rule, *out.mutable_syscalls()->add_rules());
   for (const auto& [name, value] : spec.environment) (*out.mutable_environment())[name] = value;
   for (const std::string& path : spec.overridable) out.add_overridable(path);
+  write(spec.pool, *out.mutable_pool());
   for (const SpecDanger& danger : spec.dangers) {
     policy::Danger& written = *out.add_danger();
     if (const LimitKind* limit = std::get_if<LimitKind>(&danger.weakened)) {

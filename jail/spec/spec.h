@@ -47,6 +47,16 @@ struct SpecFiles {
 
 enum class SpecNetwork : std::uint8_t { None, Loopback };
 
+enum class PoolShare : std::uint8_t { Owner, Policy };
+
+struct SpecPool {
+  Within<std::uint32_t, 0, 512> min = 0, max = 0;
+  PoolShare share = PoolShare::Owner;
+  Within<std::uint32_t, 1, 1'000'000> children = 5000;
+  Within<std::uint64_t, kSecond, kDay> age_ns = 1800 * kSecond;
+  bool operator==(const SpecPool&) const = default;
+};
+
 // A system call by its x86-64 number; made only from a name that is known (jail/spec/syscalls.h).
 struct Syscall {
   int number;
@@ -100,6 +110,7 @@ struct Spec {
   std::map<std::string, std::string> environment;
   std::vector<std::string> overridable;
   std::vector<SpecDanger> dangers;
+  SpecPool pool;
   bool operator==(const Spec&) const = default;
 };
 

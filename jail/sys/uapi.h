@@ -27,7 +27,9 @@ struct clone_args {
   std::uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
       set_tid_size, cgroup;
 };
-inline constexpr std::uint64_t kCloneVm = 0x100, kCloneVfork = 0x4000, kClonePidfd = 0x1000,
+inline constexpr std::uint64_t kCloneVm = 0x100, kCloneVfork = 0x4000, kCloneParent = 0x8000,
+                               kCloneChildCleartid = 0x200000, kCloneChildSettid = 0x1000000,
+                               kClonePidfd = 0x1000,
                                kCloneNewns = 0x20000, kCloneNewcgroup = 0x2000000,
                                kCloneNewuts = 0x4000000, kCloneNewipc = 0x8000000,
                                kCloneNewuser = 0x10000000, kCloneNewpid = 0x20000000,

@@ -1,0 +1,217 @@
+#include "jail/daemon/client.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+#include <protozero/pbf_builder.hpp>
+
+#include "jail/daemon/decode.h"
+#include "jail/daemon/fields.h"
+
+namespace jailrun {
+namespace {
+
+template <typename T>
+using Out = protozero::pbf_builder<T>;
+
+Error lost() {
+  return Error{Stage::None, "jaild", 0, "jaild has ended the connection",
+               "see its log; `jailrun run --cold` needs no daemon"};
+}
+
+}  // namespace
+
+Expected<Client> Client::connect(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return std::unexpected(Error{Stage::None, path, ENAMETOOLONG,
+                                 "the path of the socket is too long", "set JAILRUN_SOCKET"});
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid() ||
+      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return std::unexpected(sys_error(Stage::None, path, "cannot reach jaild at " + path,
+                                     "start jaild, or run with --cold"));
+  }
+  return Client(std::move(socket));
+}
+
+Expected<void> Client::send(const std::string& message, std::vector<Fd> descriptors) {
+  if (message.size() > wire::kMaxFrameBytes || descriptors.size() > wire::kMaxDescriptors) {
+    return std::unexpected(Error{Stage::None, "request", E2BIG,
+                                 "the request is longer than 64 KiB, or has more than 64 files",
+                                 "give fewer files and overrides"});
+  }
+  wire::Frame frame{wire::framed(message), std::move(descriptors)};
+  const auto sent = wire::send(socket_.get(), frame, 0);
+  if (!sent) return std::unexpected(sent.error());
+  return {};
+}
+
+Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {
+  const std::uint64_t number = next_request_++;
+  std::vector<Fd> descriptors;
+  for (const LeaseRequest::File& file : request.files) {
+    descriptors.emplace_back(::fcntl(file.fd, F_DUPFD_CLOEXEC, 3));
+    if (!descriptors.back().valid()) {
+      return std::unexpected(sys_error(Stage::OpenInputs, file.name, "cannot send " + file.name,
+                                       "raise the limit of open files"));
+    }
+  }
+  std::string message;
+  {
+    Out<fields::ToDaemon> out(message);
+    out.add_uint32(fields::ToDaemon::Descriptors, static_cast<std::uint32_t>(descriptors.size()));
+    Out<fields::Lease> lease(out, fields::ToDaemon::Lease);
+    lease.add_uint64(fields::Lease::Request, number);
+    lease.add_string(fields::Lease::Policy, request.policy);
+    for (const std::string& each : request.overrides)
+      lease.add_string(fields::Lease::Overrides, each);
+    lease.add_string(fields::Lease::Owner, request.owner);
+    for (const LeaseRequest::File& file : request.files)
+      lease.add_string(fields::Lease::Files, file.name);
+    lease.add_uint64(fields::Lease::QueueNs, request.queue_ns);
+    lease.add_bool(fields::Lease::WantsFiles, request.wants_files);
+  }
+  TRY_VOID(send(message, std::move(descriptors)));
+  return number;
+}
+
+Expected<void> Client::cancel(std::uint64_t lease, const std::string& why) {
+  std::string message;
+  {
+    Out<fields::ToDaemon> out(message);
+    Out<fields::Kill> kill(out, fields::ToDaemon::Kill);
+    kill.add_uint64(fields::Kill::Lease, lease);
+    kill.add_string(fields::Kill::Cancelled, why);
+  }
+  return send(message, {});
+}
+
+Expected<void> Client::output_exceeded(std::uint64_t lease, const std::string& stream) {
+  std::string message;
+  {
+    Out<fields::ToDaemon> out(message);
+    Out<fields::Kill> kill(out, fields::ToDaemon::Kill);
+    kill.add_uint64(fields::Kill::Lease, lease);
+    kill.add_string(fields::Kill::OutputExceeded, stream);
+  }
+  return send(message, {});
+}
+
+Expected<std::optional<Message>> Client::decode(std::string_view frame) {
+  const Error unsound{Stage::None, "jaild", 0, "jaild sent what this client does not know",
+                      "install both from one build"};
+  std::optional<Decoded> decoded = decode_message(frame);
+  if (!decoded) return std::unexpected(unsound);
+  std::optional<std::vector<Fd>> descriptors = reader_.take(decoded->descriptors);
+  if (!descriptors) return std::unexpected(unsound);
+  if (Leased* leased = std::get_if<Leased>(&decoded->message)) {
+    if (descriptors->size() != 5) return std::unexpected(unsound);
+    leased->to_request = std::move((*descriptors)[0]);
+    leased->from_answer = std::move((*descriptors)[1]);
+    leased->in = std::move((*descriptors)[2]);
+    leased->out = std::move((*descriptors)[3]);
+    leased->err = std::move((*descriptors)[4]);
+  } else if (LeaseEnded* ended = std::get_if<LeaseEnded>(&decoded->message)) {
+    if (!descriptors->empty()) ended->files = std::move(descriptors->front());
+  }
+  return std::move(decoded->message);
+}
+
+Expected<std::optional<Message>> Client::receive(bool wait) {
+  if (!early_.empty()) {
+    Message message = std::move(early_.front());
+    early_.pop_front();
+    return message;
+  }
+  for (;;) {
+    TRY(const std::optional<std::string_view> frame, reader_.next());
+    if (frame) return decode(*frame);
+    TRY(const wire::Reader::Got got, reader_.receive(socket_.get(), wait ? 0 : MSG_DONTWAIT));
+    if (got == wire::Reader::Got::End) return std::unexpected(lost());
+    if (got == wire::Reader::Got::Nothing) return std::nullopt;
+  }
+}
+
+template <typename Wanted>
+Expected<Message> Client::wait_for(Wanted wanted) {
+  std::deque<Message> others;
+  for (;;) {
+    Expected<std::optional<Message>> message = receive(true);
+    if (message && wanted(**message)) {
+      early_.insert(early_.begin(), std::make_move_iterator(others.begin()),
+                    std::make_move_iterator(others.end()));
+      return std::move(**message);
+    }
+    if (!message) return std::unexpected(message.error());
+    others.push_back(std::move(**message));
+  }
+}
+
+Expected<std::variant<Leased, Refusal>> Client::lease(const LeaseRequest& request) {
+  TRY(const std::uint64_t number, ask(request));
+  TRY(Message message, wait_for([number](const Message& each) {
+        if (const Leased* leased = std::get_if<Leased>(&each)) return leased->request == number;
+        if (const Refusal* refusal = std::get_if<Refusal>(&each)) return refusal->request == number;
+        return false;
+      }));
+  if (Refusal* refusal = std::get_if<Refusal>(&message)) return std::move(*refusal);
+  return std::get<Leased>(std::move(message));
+}
+
+Expected<LeaseEnded> Client::wait_ended(std::uint64_t lease) {
+  TRY(Message message, wait_for([lease](const Message& each) {
+        const LeaseEnded* ended = std::get_if<LeaseEnded>(&each);
+        return ended != nullptr && ended->id == lease;
+      }));
+  return std::get<LeaseEnded>(std::move(message));
+}
+
+namespace {
+
+std::string query(fields::ToDaemon what, std::uint64_t number, std::optional<std::uint64_t> lease) {
+  std::string message;
+  Out<fields::ToDaemon> out(message);
+  Out<fields::Query> in(out, what);
+  in.add_uint64(fields::Query::Request, number);
+  if (lease) in.add_uint64(fields::Query::Lease, *lease);
+  return message;
+}
+
+}  // namespace
+
+Expected<JailList> Client::ps() {
+  TRY_VOID(send(query(fields::ToDaemon::Ps, next_request_++, std::nullopt), {}));
+  TRY(Message message, wait_for([](const Message& each) {
+        return std::holds_alternative<JailList>(each);
+      }));
+  return std::get<JailList>(std::move(message));
+}
+
+Expected<Metrics> Client::stats() {
+  TRY_VOID(send(query(fields::ToDaemon::Stats, next_request_++, std::nullopt), {}));
+  TRY(Message message, wait_for([](const Message& each) {
+        return std::holds_alternative<Metrics>(each);
+      }));
+  return std::get<Metrics>(std::move(message));
+}
+
+Expected<std::optional<Refusal>> Client::kill_jail(std::uint64_t lease) {
+  const std::uint64_t number = next_request_++;
+  TRY_VOID(send(query(fields::ToDaemon::KillJail, number, lease), {}));
+  TRY(Message message, wait_for([number](const Message& each) {
+        if (const RequestDone* done = std::get_if<RequestDone>(&each))
+          return done->request == number;
+        const Refusal* refusal = std::get_if<Refusal>(&each);
+        return refusal != nullptr && refusal->request == number;
+      }));
+  if (Refusal* refusal = std::get_if<Refusal>(&message)) return std::move(*refusal);
+  return std::nullopt;
+}
+
+}  // namespace jailrun

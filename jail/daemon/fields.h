@@ -1,0 +1,66 @@
+// The numbers of jaild.proto's fields, for clients: protozero reads and writes the same wire format
+// without protobuf's library. tests/unit/jaild_wire_test.cc compares the two.
+#pragma once
+
+#include <protozero/types.hpp>
+
+namespace jailrun::fields {
+
+using Tag = protozero::pbf_tag_type;
+
+enum class ToDaemon : Tag { Descriptors = 1, Lease, Kill, Ps, Stats, KillJail };
+enum class FromDaemon : Tag { Descriptors = 1, Leased, Refused, Ended, Ps, Stats, Done };
+enum class Lease : Tag { Request = 1, Policy, Overrides, Owner, Files, QueueNs, WantsFiles };
+enum class Kill : Tag { Lease = 1, Cancelled, OutputExceeded };
+enum class Query : Tag { Request = 1, Lease };  // PsQuery, StatsQuery, KillJail, Done
+enum class Timing : Tag { Stage = 1, AtNs, Ns };
+enum class Leased : Tag {
+  Request = 1,
+  Lease,
+  Start,
+  Timeline,
+  QueuedNs,
+  WallNs,
+  OutputBytes,
+  CollectFiles,
+  CollectBytes,
+  Warnings
+};
+enum class Refused : Tag { Request = 1, Name, Message, Remedy };
+enum class Evidence : Tag { Name = 1, Flag, Number, Text };
+enum class Limit : Tag { Name = 1, Value, EnforcedBy };
+enum class Ended : Tag {
+  Lease = 1,
+  Verdict,
+  Reason,
+  Evidence,
+  Status,
+  ExitCode,
+  Signal,
+  WallNs,
+  CpuNs,
+  MemoryPeakBytes,
+  PidsPeak,
+  Timeline,
+  Limits,
+  LimitsHit,
+  Warnings,
+  WorkDevice
+};
+enum class Jail : Tag {
+  Lease = 1,
+  Policy,
+  State,
+  Uid,
+  Owner,
+  Pid,
+  AgeNs,
+  LeasedNs,
+  MemoryBytes,
+  HostUid
+};
+enum class Ps : Tag { Request = 1, Jails, More };
+enum class Metric : Tag { Name = 1, Policy, Kind, Value, Text };
+enum class Stats : Tag { Request = 1, Metrics };
+
+}  // namespace jailrun::fields

@@ -1,0 +1,26 @@
+// Refusals: why jaild does not do what a client asks. Their names are part of the protocol.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace jailrun::refusal {
+
+inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = "DeadlineExceeded",
+                                  kUnknownPolicy = "UnknownPolicy", kBadPolicy = "BadPolicy",
+                                  kPolicyNotWarm = "PolicyNotWarm",
+                                  kNotOverridable = "NotOverridable", kNotLate = "NotLate",
+                                  kNotNarrower = "NotNarrower", kBadValue = "BadValue",
+                                  kNotPermitted = "NotPermitted", kTooManyLeases = "TooManyLeases",
+                                  kTooManyOwners = "TooManyOwners", kBadFile = "BadFile",
+                                  kFileNotMountable = "FileNotMountable",
+                                  kWarmupFailed = "WarmupFailed", kBuildFailed = "BuildFailed",
+                                  kNoSuchJail = "NoSuchJail", kShuttingDown = "ShuttingDown";
+
+// Whether the same run, built cold with the caller's own rights, may well succeed. The others say
+// that the host is busy: a cold run would make it worse.
+constexpr bool cold_may_do(std::string_view name) {
+  return name != kQueueFull && name != kDeadlineExceeded && name != kTooManyLeases;
+}
+
+}  // namespace jailrun::refusal
