@@ -74,7 +74,7 @@ struct ChildArgs {
   const int* task_files;  // `tasks` of the cgroup v1 leaves
   std::size_t task_file_count;
 
-  std::uint32_t uid;     // inside, also the gid
+  std::uint32_t uid;  // inside, also the gid
   const char* hostname;
   const char* workdir;
 

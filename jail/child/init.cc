@@ -10,7 +10,8 @@ namespace {
 constexpr std::uint64_t kSigchldSet = 1u << 16;
 
 constexpr int kSigkill = 9, kSigchld = 17, kSigsys = 31;
-constexpr long kMsgDontwait = 0x40, kMsgPeek = 2, kWall = 0x40000000, kWnohang = 1, kEagain = 11, kEchild = 10;
+constexpr long kMsgDontwait = 0x40, kMsgPeek = 2, kWall = 0x40000000, kWnohang = 1, kEagain = 11,
+               kEchild = 10;
 
 void new_cgroup_namespace(const ChildArgs* args) {
   begin(args, Stage::NewCgroupNamespace);
@@ -21,8 +22,8 @@ void new_cgroup_namespace(const ChildArgs* args) {
 // From here on namespaces and mounts stay as they are: the owner reads them while init goes on, and
 // holds the writable ones from now on.
 void announce_world(const ChildArgs* args, const int (&held)[kTmpfsCount]) {
-  must(args, Stage::NewCgroupNamespace,
-       send_descriptors(args->control_fd, 'm', held, kTmpfsCount), 1);
+  must(args, Stage::NewCgroupNamespace, send_descriptors(args->control_fd, 'm', held, kTmpfsCount),
+       1);
 }
 
 // vfork on a stack of its own: the child runs in this memory until it executes, nothing is copied.
@@ -54,9 +55,8 @@ long spawn_guest(const ChildArgs* args) {
 // (Ctrl-Z) or one blocked by its caller's terminal cannot, so init ends the jail a second later.
 void reap(const ChildArgs* args, long guest) {
   constexpr std::int64_t kSecond = 1'000'000'000;
-  const std::int64_t deadline =
-      args->report->end_ns[static_cast<std::size_t>(Stage::Exec)] +
-      static_cast<std::int64_t>(args->plan->wall_ns) + kSecond;
+  const std::int64_t deadline = args->report->end_ns[static_cast<std::size_t>(Stage::Exec)] +
+                                static_cast<std::int64_t>(args->plan->wall_ns) + kSecond;
   for (;;) {
     int status = 0;
     const long pid = sys(SYS_wait4, -1, ptr(&status), kWall | kWnohang, 0);

@@ -14,7 +14,7 @@ void arrange_descriptors(const KeeperArgs* args) {
   const ChildArgs* base = &args->base;
   begin(base, Stage::CloseDescriptors);
   const long null = must(base, Stage::CloseDescriptors, sys(SYS_open, ptr("/dev/null"), 2));
-  const int wanted[] = {static_cast<int>(null), args->log_fd,  args->log_fd,    base->control_fd,
+  const int wanted[] = {static_cast<int>(null), args->log_fd,    args->log_fd,    base->control_fd,
                         args->plan_fd,          args->zygote_fd, args->program_fd};
   constexpr int kCount = sizeof wanted / sizeof wanted[0];
   for (int i = 0; i < kCount; ++i)

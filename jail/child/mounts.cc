@@ -80,9 +80,9 @@ int mount_root(const ChildArgs* args) {
 }
 
 void clone_onto(const ChildArgs* args, Stage stage, int mount, int root, const char* target) {
-  const long copy = must(args, stage,
-                         sys(SYS_open_tree, mount, ptr(""),
-                             kAtEmptyPath | kOpenTreeClone | kOpenTreeCloexec));
+  const long copy =
+      must(args, stage,
+           sys(SYS_open_tree, mount, ptr(""), kAtEmptyPath | kOpenTreeClone | kOpenTreeCloexec));
   must(args, stage, attach(copy, root, target), 1);
   sys(SYS_close, copy);
 }
@@ -92,9 +92,8 @@ long attach_mount(int mount, int root, const char* target) { return attach(mount
 void mount_keeper_tmp(const ChildArgs* args, int root) {
   begin(args, Stage::MountTmpfs);
   const Option options[] = {{"size", "64m"}, {"nr_inodes", "4096"}, {"mode", "1777"}};
-  const long mount =
-      must(args, Stage::MountTmpfs,
-           new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
+  const long mount = must(args, Stage::MountTmpfs,
+                          new_mount("tmpfs", options, kMountNosuid | kMountNodev | kMountNoexec));
   must(args, Stage::MountTmpfs, attach(mount, root, "tmp"), 1);
   sys(SYS_close, mount);
   end(args, Stage::MountTmpfs);
@@ -133,8 +132,8 @@ void mount_tmpfs(const ChildArgs* args, int root, int (&held)[kTmpfsCount]) {
     const auto& size = args->host->tmpfs[i];
     const Option options[] = {
         {"size", size.bytes}, {"nr_inodes", size.inodes}, {"mode", kTmpfs[i].mode}};
-    const long mount = must(args, Stage::MountTmpfs,
-                            new_mount("tmpfs", options, args->host->tmpfs_attributes), i);
+    const long mount =
+        must(args, Stage::MountTmpfs, new_mount("tmpfs", options, args->host->tmpfs_attributes), i);
     must(args, Stage::MountTmpfs, attach(mount, root, kTmpfs[i].path + 1), i);
     held[i] = static_cast<int>(mount);
   }

@@ -29,13 +29,14 @@ static_assert(sizeof(Reports) <= 4096);
 // To the keeper: build a slot. Descriptors: Reports, control, v2 leaf, then `tasks` of v1 leaves.
 struct SlotOrder {
   std::uint32_t uid;  // of the jail, in the keeper's user namespace
+  Stage fail_at;      // fault tests
 };
 inline constexpr unsigned kSlotReports = 0, kSlotControl = 1, kSlotLeaf = 2, kSlotTasks = 3;
 
 // To the zygote: a child for a slot. Descriptors: the slot's init (pidfd), v2 leaf, Reports,
 // control, the guest's five pipe ends, then `tasks` of v1 leaves.
 struct ChildOrder {
-  std::uint32_t reserved;
+  Stage fail_at;  // fault tests
 };
 inline constexpr unsigned kChildInit = 0, kChildLeaf = 1, kChildReports = 2, kChildControl = 3,
                           kChildIn = 4, kChildOut = 5, kChildErr = 6, kChildRequest = 7,
@@ -49,12 +50,12 @@ struct KeeperEvent {
 
 // A world's keeper between clone and exec. Never returns.
 struct KeeperArgs {
-  ChildArgs base;    // plan, report, control (the keeper's socket), gate
-  int tools_fd;      // a detached mount of the directory of zygote.py and its extension
-  int program_fd;    // the keeper's program
-  int plan_fd;       // of a WarmPlan
-  int zygote_fd;     // the zygote's end of its socket
-  int log_fd;        // what keeper and zygote print
+  ChildArgs base;     // plan, report, control (the keeper's socket), gate
+  int tools_fd;       // a detached mount of the directory of zygote.py and its extension
+  int program_fd;     // the keeper's program
+  int plan_fd;        // of a WarmPlan
+  int zygote_fd;      // the zygote's end of its socket
+  int log_fd;         // what keeper and zygote print
   char* const* envp;  // the zygote's environment
 };
 [[noreturn]] void keeper_main(const KeeperArgs* args);
@@ -67,11 +68,12 @@ struct WarmArgs {
   const int* fds;  // of the ChildOrder
   unsigned count;
   std::int32_t* tid;  // where libc caches the thread's id
+  Stage fail_at;
 };
 long fork_guest(const WarmArgs& args, Reports*& reports);
 // In the child: says that it is ready and waits for the owner's attestation, then closes control.
 // False: the owner is gone.
-bool await_attestation(Reports* reports);
+bool await_attestation(Reports* reports, Stage fail_at);
 
 // In a short-lived process that shares the owner's memory: shows inputs below /data of a slot.
 struct AttachArgs {

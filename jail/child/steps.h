@@ -51,8 +51,8 @@ int mount_root(const ChildArgs* args);  // returns the descriptor of the new roo
 void mount_dev(const ChildArgs* args, int root);
 void mount_tmpfs(const ChildArgs* args, int root, int (&held)[kTmpfsCount]);
 void mount_data(const ChildArgs* args, int root);
-// For a keeper's world: a clone of `mount` on `target`, tmpfs on /tmp, all of proc (the maps of slots
-// are written there, and slots may mount proc only where it is fully visible).
+// For a keeper's world: a clone of `mount` on `target`, tmpfs on /tmp, all of proc (the maps of
+// slots are written there, and slots may mount proc only where it is fully visible).
 void clone_onto(const ChildArgs* args, Stage stage, int mount, int root, const char* target);
 long attach_mount(int mount, int root, const char* target);
 void mount_keeper_tmp(const ChildArgs* args, int root);

@@ -33,8 +33,8 @@ void join_slot(const ChildArgs* args, int init) {
 // All received descriptors lie above kControl: the zygote keeps the numbers up to it occupied.
 void take_descriptors(const ChildArgs* args, const int* fds) {
   begin(args, Stage::CloseDescriptors);
-  const unsigned order[] = {kChildIn, kChildOut, kChildErr, kChildRequest, kChildAnswer,
-                            kChildControl};
+  const unsigned order[] = {kChildIn,      kChildOut,    kChildErr,
+                            kChildRequest, kChildAnswer, kChildControl};
   int target = 0;
   for (const unsigned index : order) {
     must(args, Stage::CloseDescriptors, sys(SYS_dup2, fds[index], target), index);
@@ -56,6 +56,8 @@ void confine(const WarmArgs& warm, Reports* reports) {
   args.workdir = "/work";
   args.task_files = warm.fds + kChildTasks;
   args.task_file_count = warm.count - kChildTasks;
+  args.fail_at = warm.fail_at;
+  begin(&args, Stage::Spawn);
   end(&args, Stage::Spawn);
 
   // Limits first: what is touched from here on is the jail's memory.
@@ -86,21 +88,26 @@ long fork_guest(const WarmArgs& args, Reports*& reports) {
   if (pid != 0) return pid;
 
   sys(SYS_set_robust_list, ptr(robust), static_cast<long>(robust_size));
-  const long page = sys(SYS_mmap, 0, 4096, 3 /* read, write */, 1 /* MAP_SHARED */,
-                        args.fds[kChildReports], 0);
+  const long page =
+      sys(SYS_mmap, 0, 4096, 3 /* read, write */, 1 /* MAP_SHARED */, args.fds[kChildReports], 0);
   if (page < 0) leave(1);
   reports = reinterpret_cast<Reports*>(page);
   confine(args, reports);
   return 0;
 }
 
-bool await_attestation(Reports* reports) {
-  reports->guest.end_ns[static_cast<std::size_t>(Stage::PreTouch)] = now_ns();
+bool await_attestation(Reports* reports, Stage fail_at) {
+  ChildArgs args{};
+  args.report = &reports->guest;
+  args.fail_at = fail_at;
+  begin(&args, Stage::PreTouch);
+  end(&args, Stage::PreTouch);
+  begin(&args, Stage::AwaitAttestation);
   // The guest must not keep a page that its owner reads.
   sys(SYS_munmap, ptr(reports), 4096);
   char byte = 'r';
-  const bool granted = sys(SYS_write, kControl, ptr(&byte), 1) == 1 &&
-                       sys(SYS_read, kControl, ptr(&byte), 1) == 1;
+  const bool granted =
+      sys(SYS_write, kControl, ptr(&byte), 1) == 1 && sys(SYS_read, kControl, ptr(&byte), 1) == 1;
   sys(SYS_close, kControl);
   return granted;
 }

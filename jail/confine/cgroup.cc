@@ -24,19 +24,14 @@ Error refused(const std::string& limit, const char* file, int error) {
 
 }  // namespace
 
-Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std::string& own) {
-  const std::string parent = root + own;
-  leaf.parent = Fd(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!leaf.parent.valid()) {
-    return std::unexpected(sys_error(Stage::MakeCgroup, parent,
-                                     "cannot open the own cgroup " + parent,
-                                     "run where /sys/fs/cgroup shows this process's groups"));
-  }
-  int made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
+Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
+  leaf.parent = in.dir.get();
+  const std::string parent = in.path();
+  int made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
   if (made != 0 && errno == EEXIST) {
     // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody
     // leases from another run directory: every owner holds a lock on its leaf.
-    const Fd stale(::openat(leaf.parent.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const Fd stale(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) {
       return std::unexpected(
           Error{Stage::MakeCgroup, name_, 0,
@@ -45,23 +40,23 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const std::string& root, const std:
     }
     kill_members(stale.get());
     await_empty(stale.get(), 1000);
-    ::unlinkat(leaf.parent.get(), name_.c_str(), AT_REMOVEDIR);
-    made = ::mkdirat(leaf.parent.get(), name_.c_str(), 0755);
+    ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);
+    made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
   }
   if (made != 0) {
     return std::unexpected(
         sys_error(Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
                   "run as root or have the group delegated; see `jailrun doctor`"));
   }
-  leaf.dir = Fd(::openat(leaf.parent.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  leaf.dir = Fd(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!leaf.dir.valid() || ::flock(leaf.dir.get(), LOCK_EX | LOCK_NB) != 0) {
     Error failed =
         sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
                   "raise the limit of open files");
-    ::unlinkat(leaf.parent.get(), name_.c_str(), AT_REMOVEDIR);
+    ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);
     return std::unexpected(std::move(failed));
   }
-  membership_.push_back((own == "/" ? "" : own) + "/" + name_);
+  membership_.push_back((in.own == "/" ? "" : in.own) + "/" + name_);
   return {};
 }
 
@@ -140,27 +135,31 @@ void Cgroup::watch_oom() {
 }
 
 Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& limits,
-                                const WorldGroup* world) {
+                                std::shared_ptr<const CgroupParents> parents,
+                                std::optional<std::uint32_t> keeper_uid) {
   Cgroup group;
   group.name_ = name;
   group.limits_ = limits;
-  TRY(const Hierarchy host, find_hierarchy());
-  const std::string mount = kCgroupMount;
-  TRY_VOID(group.make_leaf(group.v2_, host.v2_root, world == nullptr ? host.own : world->path()));
-  if (world != nullptr && ::fchownat(group.v2_.dir.get(), "cgroup.procs", world->keeper_uid(),
-                                     static_cast<gid_t>(-1), 0) != 0) {
-    return std::unexpected(sys_error(Stage::MakeCgroup, name, "cannot give a cgroup to the keeper",
-                                     "run as root"));
+  group.parents_ = std::move(parents);
+  if (!group.parents_) {
+    TRY(CgroupParents found, find_parents());
+    group.parents_ = std::make_shared<const CgroupParents>(std::move(found));
   }
-  if (!host.pure) {
+  const CgroupParents& in = *group.parents_;
+  TRY_VOID(group.make_leaf(group.v2_, in.v2));
+  if (keeper_uid && ::fchownat(group.v2_.dir.get(), "cgroup.procs", *keeper_uid,
+                               static_cast<gid_t>(-1), 0) != 0) {
+    return std::unexpected(
+        sys_error(Stage::MakeCgroup, name, "cannot give a cgroup to the keeper", "run as root"));
+  }
+  if (!in.pure) {
     const struct {
       Leaf& leaf;
-      const char* controller;
-    } v1[] = {{group.memory_, "memory"}, {group.pids_, "pids"}, {group.cpu_, "cpu"}};
+      const CgroupParent& parent;
+    } v1[] = {{group.memory_, in.memory}, {group.pids_, in.pids}, {group.cpu_, in.cpu}};
     for (const auto& hierarchy : v1) {
-      const auto own = own_group(host.table, hierarchy.controller);
-      if (!own) continue;  // no such hierarchy; limit_v2 decides whether that may be
-      TRY_VOID(group.make_leaf(hierarchy.leaf, mount + "/" + hierarchy.controller, *own));
+      if (!hierarchy.parent.dir.valid()) continue;
+      TRY_VOID(group.make_leaf(hierarchy.leaf, hierarchy.parent));
       group.task_files_.emplace_back(
           ::openat(hierarchy.leaf.dir.get(), "tasks", O_WRONLY | O_CLOEXEC));
     }
@@ -258,11 +257,11 @@ Expected<void> Cgroup::remove() {
   int failed = 0;
   for (Leaf* leaf : {&memory_, &pids_, &cpu_, &v2_}) {
     if (!leaf->dir.valid()) continue;
-    int result = ::unlinkat(leaf->parent.get(), name_.c_str(), AT_REMOVEDIR);
+    int result = ::unlinkat(leaf->parent, name_.c_str(), AT_REMOVEDIR);
     if (result != 0 && errno == EBUSY) {
       // Killed but not yet gone, or a process that the kernel is still taking down.
       await_empty(v2_.dir.get(), 1000);
-      result = ::unlinkat(leaf->parent.get(), name_.c_str(), AT_REMOVEDIR);
+      result = ::unlinkat(leaf->parent, name_.c_str(), AT_REMOVEDIR);
     }
     if (result != 0 && errno != ENOENT) failed = errno;
     leaf->dir.reset();

@@ -9,11 +9,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "jail/sys/fd.h"
+#include "jail/confine/cgroup_files.h"
 
 namespace jailrun {
 
@@ -46,14 +47,14 @@ class WorldGroup {
   WorldGroup& operator=(WorldGroup&&) = default;
   ~WorldGroup();
   int keeper_fd() const { return keeper_.get(); }  // for CLONE_INTO_CGROUP
-  const std::string& path() const { return path_; }
-  std::uint32_t keeper_uid() const { return keeper_uid_; }
+  // Where the leaves of its jails lie.
+  const std::shared_ptr<const CgroupParents>& parents() const { return parents_; }
 
  private:
   WorldGroup() = default;
-  std::string name_, path_;  // path: as in /proc/PID/cgroup
-  std::uint32_t keeper_uid_ = 0;
-  Fd parent_, dir_, keeper_;
+  std::string name_;
+  std::shared_ptr<const CgroupParents> parents_;
+  Fd parent_, keeper_;
 };
 
 // Ends and removes what owners that were killed left behind: groups whose lock nobody holds. Gives
@@ -65,9 +66,11 @@ class Cgroup {
   // `name` must be unique among live jails (it carries the leased uid); a leaf of that name that a
   // crashed owner left is emptied and used again. Fails where a limit cannot be enforced and may
   // not be lacking.
-  // In `world`, where given.
+  // `parents`: where its leaves lie, default below this process's own groups; `keeper_uid` may
+  // clone into the v2 leaf.
   static Expected<Cgroup> create(const std::string& name, const CgroupLimits& limits,
-                                 const WorldGroup* world = nullptr);
+                                 std::shared_ptr<const CgroupParents> parents = nullptr,
+                                 std::optional<std::uint32_t> keeper_uid = std::nullopt);
 
   Cgroup(Cgroup&&) = default;
   Cgroup& operator=(Cgroup&&) = default;
@@ -102,14 +105,16 @@ class Cgroup {
 
  private:
   struct Leaf {
-    Fd parent, dir;
+    int parent = -1;  // of parents_
+    Fd dir;
   };
   Cgroup() = default;
-  Expected<void> make_leaf(Leaf& leaf, const std::string& root, const std::string& own);
+  Expected<void> make_leaf(Leaf& leaf, const CgroupParent& in);
   Expected<void> limit_v1(const CgroupLimits& limits);
   Expected<void> limit_v2(const CgroupLimits& limits);
 
   std::string name_;
+  std::shared_ptr<const CgroupParents> parents_;
   Leaf v2_, memory_, pids_, cpu_;  // v1 ones are empty on pure v2
   bool v2_memory_ = false, v2_pids_ = false;
   Fd oom_event_;

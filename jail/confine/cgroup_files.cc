@@ -19,8 +19,7 @@ bool is_v2(const std::string& path) {
   return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == uapi::kCgroup2Magic;
 }
 
-}  // namespace
-
+// The path of this process's group in a hierarchy, from /proc/self/cgroup: "" names v2.
 std::optional<std::string> own_group(const std::string& table, std::string_view controller) {
   for (std::size_t begin = 0; begin < table.size();) {
     std::size_t end = table.find('\n', begin);
@@ -43,6 +42,17 @@ std::optional<std::string> own_group(const std::string& table, std::string_view 
   }
   return std::nullopt;
 }
+
+Expected<CgroupParent> open_parent(const std::string& mount, const std::string& own) {
+  CgroupParent parent{mount, own, {}};
+  parent.dir = Fd(::open(parent.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (parent.dir.valid()) return parent;
+  return std::unexpected(sys_error(Stage::MakeCgroup, parent.path(),
+                                   "cannot open the own cgroup " + parent.path(),
+                                   "run where /sys/fs/cgroup shows this process's groups"));
+}
+
+}  // namespace
 
 std::optional<std::uint64_t> number(const std::string& text) {
   std::uint64_t value = 0;
@@ -85,7 +95,7 @@ void await_empty(int dir, int timeout_ms) {
   ::poll(&entry, 1, timeout_ms);
 }
 
-Expected<Hierarchy> find_hierarchy() {
+Expected<CgroupParents> find_parents() {
   const std::string table = read_file_at(AT_FDCWD, "/proc/self/cgroup");
   if (table.empty()) {
     return std::unexpected(sys_error(Stage::MakeCgroup, "/proc/self/cgroup",
@@ -115,7 +125,20 @@ Expected<Hierarchy> find_hierarchy() {
       parent = "/jailrun";
     }
   }
-  return Hierarchy{pure, v2_root, parent, table};
+  CgroupParents parents;
+  parents.pure = pure;
+  TRY(parents.v2, open_parent(v2_root, parent));
+  if (pure) return parents;
+  const struct {
+    CgroupParent& parent;
+    const char* controller;
+  } v1[] = {{parents.memory, "memory"}, {parents.pids, "pids"}, {parents.cpu, "cpu"}};
+  for (const auto& hierarchy : v1) {
+    const auto own = own_group(table, hierarchy.controller);
+    if (!own) continue;  // no such hierarchy; limit_v2 decides whether that may be
+    TRY(hierarchy.parent, open_parent(mount + "/" + hierarchy.controller, *own));
+  }
+  return parents;
 }
 
 }  // namespace jailrun

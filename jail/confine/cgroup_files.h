@@ -12,17 +12,20 @@ namespace jailrun {
 
 inline constexpr const char* kCgroupMount = "/sys/fs/cgroup";
 
-// Where this process's groups lie.
-struct Hierarchy {
-  bool pure;            // no v1
-  std::string v2_root;  // mount point
-  std::string own;      // the v2 group below which leaves are made
-  std::string table;    // /proc/self/cgroup
+// A group below which leaves are made, in one hierarchy.
+struct CgroupParent {
+  std::string mount;  // where the hierarchy is mounted
+  std::string own;    // the group, as in /proc/PID/cgroup
+  Fd dir;             // empty: there is no such hierarchy
+  std::string path() const { return mount + own; }
 };
-Expected<Hierarchy> find_hierarchy();
 
-// The path of this process's group in a hierarchy, from /proc/self/cgroup: "" names v2.
-std::optional<std::string> own_group(const std::string& table, std::string_view controller);
+// Where this process's groups lie: v2, and the v1 hierarchies of a hybrid host.
+struct CgroupParents {
+  bool pure = false;  // no v1
+  CgroupParent v2, memory, pids, cpu;
+};
+Expected<CgroupParents> find_parents();
 
 std::optional<std::uint64_t> number(const std::string& text);
 // The value after "KEY " at the start of a line; 0 where there is none.

@@ -50,8 +50,8 @@ Expected<Fd> UidLease::open_locks(const Fd& run_dir) {
 
 namespace {
 
-// Locks the lowest free byte of [first, first + count): a crashed owner's leftovers carry its number
-// and are swept by the next lease. Nothing where all are taken.
+// Locks the lowest free byte of [first, first + count): a crashed owner's leftovers carry its
+// number and are swept by the next lease. Nothing where all are taken.
 Expected<std::optional<std::uint32_t>> lock_lowest(const Fd& file, std::uint32_t first,
                                                    std::uint32_t count) {
   for (std::uint32_t byte = first; byte < first + count; ++byte) {

@@ -156,20 +156,28 @@ bool declares_encoding(const std::string& script) {
 
 }  // namespace
 
-Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
-                           std::vector<std::string>& warnings) {
+Expected<OpenedInput> open_source(const InputSource& source) {
   struct stat st{};
-  TRY(const Fd file, open_regular(source.path, "input", st));
-  Input input;
-  input.name = source.name.empty() ? source.path.substr(source.path.rfind('/') + 1) : source.name;
-  if (!valid_name(input.name)) {
+  OpenedInput opened;
+  TRY(opened.file, open_regular(source.path, "input", st));
+  opened.name = source.name.empty() ? source.path.substr(source.path.rfind('/') + 1) : source.name;
+  if (!valid_name(opened.name)) {
     return std::unexpected(bad_input(source.path, 0,
-                                     "'" + input.name + "' is no file name for /data",
+                                     "'" + opened.name + "' is no file name for /data",
                                      "use --file " + source.path + ":NAME with a plain name"));
   }
-  input.tree = mounted(file, st, host_uid);
+  return opened;
+}
+
+Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
+                           std::vector<std::string>& warnings) {
+  TRY(const OpenedInput opened, open_source(source));
+  struct stat st{};
+  Input input;
+  input.name = opened.name;
+  if (::fstat(opened.file.get(), &st) == 0) input.tree = mounted(opened.file, st, host_uid);
   if (input.tree.valid()) return input;
-  TRY(input.content, read_whole(file, source.path, kMaxCopyBytes, "input"));
+  TRY(input.content, read_whole(opened.file, source.path, kMaxCopyBytes, "input"));
   warnings.push_back("input " + input.name +
                      " was copied: its file system cannot be mounted for the guest's id");
   return input;
@@ -180,8 +188,8 @@ Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t ho
   Input input;
   input.name = name;
   if (!valid_name(name)) {
-    return std::unexpected(bad_input(name, 0, "'" + name + "' is no file name for /data",
-                                     "give it a plain name"));
+    return std::unexpected(
+        bad_input(name, 0, "'" + name + "' is no file name for /data", "give it a plain name"));
   }
   // What the client could not read it must not be able to have shown to its guest.
   const int flags = ::fcntl(file.get(), F_GETFL);
@@ -193,13 +201,13 @@ Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t ho
   }
   input.tree = mounted(file, st, host_uid);
   if (input.tree.valid()) return input;
-  // Reading a file of the client's could block for as long as its file system likes; a memfd cannot,
-  // and one that is sealed does not change while it is read.
+  // Reading a file of the client's could block for as long as its file system likes; a memfd
+  // cannot, and one that is sealed does not change while it is read.
   const int seals = ::fcntl(file.get(), F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_WRITE) == 0 || ::lseek(file.get(), 0, SEEK_SET) != 0) {
-    return std::unexpected(bad_input(
-        "mount", 0, "input " + name + " cannot be mounted for the guest's id",
-        "put it on another file system, send it as a sealed memfd, or run with --cold"));
+    return std::unexpected(
+        bad_input("mount", 0, "input " + name + " cannot be mounted for the guest's id",
+                  "put it on another file system, send it as a sealed memfd, or run with --cold"));
   }
   TRY(input.content, read_whole(file, name, kMaxCopyBytes, "input"));
   warnings.push_back("input " + name + " was copied: it cannot be mounted for the guest's id");

@@ -24,6 +24,15 @@ struct InputSource {
 inline constexpr std::uint64_t kMaxCopyBytes = 64ull << 20;
 inline constexpr std::uint64_t kMaxScriptBytes = 16ull << 20;
 
+// A file that the caller may read, under its name below /data.
+struct OpenedInput {
+  Fd file;
+  std::string name;
+};
+
+// Errors: missing, unreadable, a directory, no regular file, a name that is no component.
+Expected<OpenedInput> open_source(const InputSource& source);
+
 // Opens one input. A file that everybody may read is mounted as it is; another one through an
 // id-mapped mount that shows it as the guest's own (`host_uid`); where the file system cannot do
 // that it is copied, and `warnings` says so. Errors: missing, unreadable, a directory, no regular

@@ -45,12 +45,10 @@ bool is_locked(int parent, const std::string& name) {
 }  // namespace
 
 Expected<WorldGroup> WorldGroup::create(const std::string& name, std::uint32_t keeper_uid) {
-  TRY(const Hierarchy host, find_hierarchy());
+  TRY(CgroupParents parents, find_parents());
   WorldGroup group;
-  group.keeper_uid_ = keeper_uid;
-  group.path_ = (host.own == "/" ? "" : host.own) + "/" + name;
-  const std::string parent = host.v2_root + host.own;
-  group.parent_ = Fd(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const std::string parent = parents.v2.path();
+  group.parent_ = std::move(parents.v2.dir);
   const int in = group.parent_.get();
   const Error refused =
       Error{Stage::MakeCgroup, name, 0, "cannot create the cgroup " + name + " below " + parent,
@@ -62,41 +60,35 @@ Expected<WorldGroup> WorldGroup::create(const std::string& name, std::uint32_t k
       return std::unexpected(refused);
   }
   group.name_ = name;
-  group.dir_ = Fd(::openat(in, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  parents.v2.own = (parents.v2.own == "/" ? "" : parents.v2.own) + "/" + name;
+  parents.v2.dir = Fd(::openat(in, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const int dir = parents.v2.dir.get();
   // On pure v2 its jails need controllers; where they are v1's this changes nothing.
-  write_file_at(group.dir_.get(), "cgroup.subtree_control", "+memory +pids +cpu");
-  const bool made = ::flock(group.dir_.get(), LOCK_EX | LOCK_NB) == 0 &&
-                    ::mkdirat(group.dir_.get(), kKeeperLeaf, 0755) == 0 &&
-                    ::fchownat(group.dir_.get(), "cgroup.procs", keeper_uid,
-                               static_cast<gid_t>(-1), 0) == 0;
-  group.keeper_ =
-      Fd(::openat(group.dir_.get(), kKeeperLeaf, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  write_file_at(dir, "cgroup.subtree_control", "+memory +pids +cpu");
+  const bool made = ::flock(dir, LOCK_EX | LOCK_NB) == 0 &&
+                    ::mkdirat(dir, kKeeperLeaf, 0755) == 0 &&
+                    ::fchownat(dir, "cgroup.procs", keeper_uid, static_cast<gid_t>(-1), 0) == 0;
+  group.keeper_ = Fd(::openat(dir, kKeeperLeaf, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  group.parents_ = std::make_shared<const CgroupParents>(std::move(parents));
   if (!made || !group.keeper_.valid()) return std::unexpected(refused);
   return group;
 }
 
 WorldGroup::~WorldGroup() {
-  if (!dir_.valid() || !parent_.valid()) return;
-  keeper_.reset();
-  dir_.reset();
+  if (!parent_.valid() || name_.empty()) return;
   empty_group(parent_.get(), name_);
 }
 
 std::vector<std::string> sweep_cgroups() {
   std::vector<std::string> swept;
-  const Expected<Hierarchy> host = find_hierarchy();
+  const Expected<CgroupParents> host = find_parents();
   if (!host) return swept;
-  std::vector<std::string> parents = {host->v2_root + host->own};
-  for (const char* controller : {"memory", "pids", "cpu"}) {
-    const auto own = host->pure ? std::nullopt : own_group(host->table, controller);
-    if (own) parents.push_back(std::string(kCgroupMount) + "/" + controller + *own);
-  }
-  for (const std::string& path : parents) {
-    const Fd parent(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    for (const std::string& name : groups_in(parent.get())) {
+  for (const CgroupParent* parent : {&host->v2, &host->memory, &host->pids, &host->cpu}) {
+    if (!parent->dir.valid()) continue;
+    for (const std::string& name : groups_in(parent->dir.get())) {
       // Every owner holds a lock on its leaves as long as it lives.
-      if (!name.starts_with(kPrefix) || is_locked(parent.get(), name)) continue;
-      if (empty_group(parent.get(), name)) swept.push_back(path + "/" + name);
+      if (!name.starts_with(kPrefix) || is_locked(parent->dir.get(), name)) continue;
+      if (empty_group(parent->dir.get(), name)) swept.push_back(parent->path() + "/" + name);
     }
   }
   return swept;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string_view>
 
 namespace jailrun {
@@ -32,7 +33,15 @@ Fd open_process(pid_t pid) {
   return Fd(::open(("/proc/" + std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
-Expected<void> check_status(int proc, const char* who, std::uint32_t uid, bool guest) {
+// The second number of NSpid: the pid in the namespace below the reader's.
+pid_t pid_inside(string_view status) {
+  const string_view pids = line_of(status, "NSpid");
+  const std::size_t tab = pids.find('\t');
+  return tab == string_view::npos ? 0 : std::atoi(std::string(pids.substr(tab + 1)).c_str());
+}
+
+// Gives the pid below ours.
+Expected<pid_t> check_status(int proc, const char* who, std::uint32_t uid, bool guest) {
   const std::string status = read_file_at(proc, "status");
   const std::string id = std::to_string(uid);
   const std::string ids = id + "\t" + id + "\t" + id + "\t" + id;
@@ -61,7 +70,7 @@ Expected<void> check_status(int proc, const char* who, std::uint32_t uid, bool g
           differs(std::string(who) + " has " + line.key + ": " + std::string(seen)));
     }
   }
-  return {};
+  return pid_inside(status);
 }
 
 constexpr std::array<const char*, 7> kNamespaces = {"ns/user", "ns/pid",    "ns/mnt", "ns/ipc",
@@ -126,8 +135,8 @@ Expected<void> check_descriptors(int guest, int last) {
     const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
     at += entry->d_reclen;
     const string_view name = entry->d_name;
-    const bool known =
-        name == "." || name == ".." || (name.size() == 1 && name[0] >= '0' && name[0] <= '0' + last);
+    const bool known = name == "." || name == ".." ||
+                       (name.size() == 1 && name[0] >= '0' && name[0] <= '0' + last);
     if (!known) return std::unexpected(differs("descriptor " + std::string(name) + " is open"));
   }
   return {};
@@ -166,7 +175,7 @@ Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup) {
   return {};
 }
 
-Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup) {
+Expected<Attested> attest_guest(const Posture& posture, const Cgroup& cgroup) {
   const std::vector<pid_t> members = cgroup.members();
   const auto guest = std::ranges::find_if(members, [&](pid_t pid) { return pid != posture.init; });
   if (members.size() != 2 || guest == members.end()) {
@@ -174,12 +183,13 @@ Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup) {
         differs("its cgroup has " + std::to_string(members.size()) + " processes instead of 2"));
   }
   const Fd init = open_process(posture.init), proc = open_process(*guest);
-  TRY_VOID(check_status(init.get(), "init", posture.host_uid, false));
-  TRY_VOID(check_status(proc.get(), "the guest", posture.host_uid, true));
+  Attested seen{*guest, 0, 0};
+  TRY(seen.init_inside, check_status(init.get(), "init", posture.host_uid, false));
+  TRY(seen.guest_inside, check_status(proc.get(), "the guest", posture.host_uid, true));
   TRY_VOID(check_membership(proc.get(), cgroup));
   TRY_VOID(check_namespaces(init.get(), proc.get(), posture));
   TRY_VOID(check_descriptors(proc.get(), posture.last_descriptor));
-  return *guest;
+  return seen;
 }
 
 }  // namespace jailrun

@@ -36,8 +36,12 @@ struct Posture {
 //
 // Once init has announced that namespaces and mounts are final: mounts, membership, limits.
 Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup);
-// At the last gate: ids, capabilities, filter, namespaces, descriptors. Gives the guest's pid.
-Expected<pid_t> attest_guest(const Posture& posture, const Cgroup& cgroup);
+// At the last gate: ids, capabilities, filter, namespaces, descriptors.
+struct Attested {
+  pid_t guest;                      // as the owner sees it
+  pid_t init_inside, guest_inside;  // in the next pid namespace below the owner's
+};
+Expected<Attested> attest_guest(const Posture& posture, const Cgroup& cgroup);
 
 // The Error of an attestation that failed on `what`.
 Error differs(const std::string& what);

@@ -242,7 +242,8 @@ Expected<void> Launch::attest(Jail& jail) {
   }
   TRY_VOID(await_child(jail));
   // The guest is blocked at its last gate, confined to the last step.
-  TRY(jail.guest_, attest_guest(posture, jail.cgroup_));
+  TRY(const Attested attested, attest_guest(posture, jail.cgroup_));
+  jail.guest_ = attested.guest;
   jail.mark(Stage::Attest);
   return {};
 }

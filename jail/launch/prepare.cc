@@ -4,7 +4,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -35,8 +34,8 @@ child::HostPlan make_host_plan(const Plan& plan) {
     *std::to_chars(std::begin(text.bytes), std::end(text.bytes) - 1, sizes[i]->bytes).ptr = 0;
     *std::to_chars(std::begin(text.inodes), std::end(text.inodes) - 1, sizes[i]->inodes).ptr = 0;
   }
-  host.tmpfs_attributes = uapi::kMountNosuid | uapi::kMountNodev |
-                          (plan.exec_writable ? 0 : uapi::kMountNoexec);
+  host.tmpfs_attributes =
+      uapi::kMountNosuid | uapi::kMountNodev | (plan.exec_writable ? 0 : uapi::kMountNoexec);
   host.rlimit_count = plan.rlimit_count;
   for (std::uint32_t i = 0; i < plan.rlimit_count; ++i) {
     host.rlimits[i] = plan.rlimits[i];

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 
 #include "jail/run/account.h"
@@ -36,17 +35,6 @@ bool send_order(const Fd& socket, const T& order, const Fds& fds) {
   return ::sendmsg(socket.get(), &header, MSG_NOSIGNAL) == sizeof order;
 }
 
-// The pid of a process as the keeper, one pid namespace below us, sees it: NSpid has both.
-pid_t pid_in_world(pid_t host_pid) {
-  const std::string status =
-      read_file_at(AT_FDCWD, ("/proc/" + std::to_string(host_pid) + "/status").c_str());
-  const std::size_t at = status.find("\nNSpid:");
-  if (at == std::string::npos) return 0;
-  char* end = nullptr;
-  std::strtol(status.c_str() + at + 7, &end, 10);
-  return static_cast<pid_t>(std::strtol(end, nullptr, 10));
-}
-
 Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 Error world_is_dead() {
@@ -60,25 +48,32 @@ void WarmJail::Unmap::operator()(child::Reports* page) const { ::munmap(page, 40
 
 void WarmJail::mark(Stage stage) { marks_[static_cast<std::size_t>(stage)] = monotonic_ns(); }
 
-Expected<std::unique_ptr<WarmJail>> WarmJail::begin(World& world) {
+// The end of a stage of the owner's.
+Expected<void> WarmJail::reach(Stage stage) {
+  if (fail_at_ == stage) return std::unexpected(injected(stage));
+  mark(stage);
+  return {};
+}
+
+Expected<std::unique_ptr<WarmJail>> WarmJail::begin(World& world, Stage fail_at) {
   const std::optional<std::uint32_t> uid = world.take_uid();
   if (!uid) {
     return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
                                  "all ids of this world are in use by its jails",
                                  "wait for some of them to end"});
   }
-  std::unique_ptr<WarmJail> jail(new WarmJail(world));
+  std::unique_ptr<WarmJail> jail(new WarmJail(world, fail_at));
   jail->begin_ns_ = monotonic_ns();
   jail->host_uid_ = *uid;
-  jail->mark(Stage::LeaseUid);
+  TRY_VOID(jail->reach(Stage::LeaseUid));
   const Plan& plan = world.plan_;
   const CgroupLimits limits{plan.memory_bytes, plan.pids, plan.cpu_millis, plan.may_lack};
-  TRY(Cgroup cgroup,
-      Cgroup::create("jailrun-" + std::to_string(*uid - kUidBase), limits, &*world.group_));
+  TRY(Cgroup cgroup, Cgroup::create("jailrun-" + std::to_string(*uid - kUidBase), limits,
+                                    world.group_->parents(), world.uid_base_));
   jail->cgroup_.emplace(std::move(cgroup));
-  jail->mark(Stage::MakeCgroup);
+  TRY_VOID(jail->reach(Stage::MakeCgroup));
   TRY_VOID(jail->make_pipes());
-  jail->mark(Stage::OpenStreams);
+  TRY_VOID(jail->reach(Stage::OpenStreams));
   TRY_VOID(jail->order_slot());
   return jail;
 }
@@ -112,15 +107,19 @@ Expected<void> WarmJail::order_slot() {
   TRY(Channel channel, open_channel());
   std::vector<int> fds = {reports_fd_.get(), channel.child.get(), cgroup_->v2_fd()};
   for (const Fd& tasks : cgroup_->task_files()) fds.push_back(tasks.get());
-  if (!send_order(world_.keeper_, child::SlotOrder{host_uid_ - world_.uid_base_}, fds))
+  if (!send_order(world_.keeper_, child::SlotOrder{host_uid_ - world_.uid_base_, fail_at_}, fds))
     return std::unexpected(world_is_dead());
   control_ = std::move(channel.owner);
   return {};
 }
 
 Posture WarmJail::posture() const {
-  return {init_host_pid_, host_uid_, own_namespaces(), world_.network_inode_,
-          standard_mounts(world_.plan_), 5};
+  return {init_host_pid_,
+          host_uid_,
+          world_.owner_,
+          world_.network_inode_,
+          standard_mounts(world_.plan_),
+          5};
 }
 
 Expected<WarmJail::State> WarmJail::advance() {
@@ -136,24 +135,21 @@ Expected<WarmJail::State> WarmJail::advance() {
 
 // The slot stands; its init gives up its rights while the world is read and the zygote forks.
 Expected<void> WarmJail::order_child() {
-  if (!receive_mounts(control_, held_))
-    return std::unexpected(child_error(reports_->init, "init"));
+  if (!receive_mounts(control_, held_)) return std::unexpected(child_error(reports_->init, "init"));
   const std::vector<pid_t> members = cgroup_->members();
   if (members.size() != 1) return std::unexpected(differs("its slot has no single process"));
   init_host_pid_ = members.front();
   init_pidfd_ = open_pidfd(init_host_pid_);
-  init_pid_ = pid_in_world(init_host_pid_);
-  if (!init_pidfd_.valid() || init_pid_ == 0)
-    return std::unexpected(child_error(reports_->init, "init"));
+  if (!init_pidfd_.valid()) return std::unexpected(child_error(reports_->init, "init"));
 
   TRY(Channel channel, open_channel());
-  std::vector<int> fds = {init_pidfd_.get(),    cgroup_->v2_fd(),       reports_fd_.get(),
-                          channel.child.get(),  their_in_.get(),        their_out_.get(),
-                          their_err_.get(),     their_request_.get(),   their_answer_.get()};
+  std::vector<int> fds = {init_pidfd_.get(),   cgroup_->v2_fd(),     reports_fd_.get(),
+                          channel.child.get(), their_in_.get(),      their_out_.get(),
+                          their_err_.get(),    their_request_.get(), their_answer_.get()};
   for (const Fd& tasks : cgroup_->task_files()) fds.push_back(tasks.get());
-  if (!send_order(world_.zygote_, child::ChildOrder{}, fds)) {
-    return std::unexpected(Error{Stage::Spawn, "zygote", 0, "the zygote is dead",
-                                 "ask again: a new one is started"});
+  if (!send_order(world_.zygote_, child::ChildOrder{fail_at_}, fds)) {
+    return std::unexpected(
+        Error{Stage::Spawn, "zygote", 0, "the zygote is dead", "ask again: a new one is started"});
   }
   control_ = std::move(channel.owner);
   for (Fd* theirs : {&their_in_, &their_out_, &their_err_, &their_request_, &their_answer_})
@@ -168,12 +164,14 @@ Expected<void> WarmJail::admit() {
   while ((n = ::recv(control_.get(), &byte, 1, 0)) < 0 && errno == EINTR) {
   }
   if (n != 1) return std::unexpected(child_error(reports_->guest, "guest"));
-  TRY(guest_host_pid_, attest_guest(posture(), *cgroup_));
+  TRY(const Attested seen, attest_guest(posture(), *cgroup_));
+  guest_host_pid_ = seen.guest;
+  guest_pid_ = seen.guest_inside;
+  init_pid_ = seen.init_inside;
   guest_pidfd_ = open_pidfd(guest_host_pid_);
-  guest_pid_ = pid_in_world(guest_host_pid_);
   if (!guest_pidfd_.valid() || guest_pid_ == 0)
     return std::unexpected(child_error(reports_->guest, "guest"));
-  mark(Stage::Attest);
+  TRY_VOID(reach(Stage::Attest));
   if (::send(control_.get(), "g", 1, MSG_NOSIGNAL) != 1)
     return std::unexpected(child_error(reports_->guest, "guest"));
   control_.reset();
@@ -184,8 +182,7 @@ Expected<void> WarmJail::limit(const Late& late) {
   const Plan& plan = world_.plan_;
   return cgroup_->change({late.memory_bytes != 0 ? late.memory_bytes : plan.memory_bytes,
                           late.pids != 0 ? late.pids : plan.pids,
-                          late.cpu_millis != 0 ? late.cpu_millis : plan.cpu_millis,
-                          plan.may_lack});
+                          late.cpu_millis != 0 ? late.cpu_millis : plan.cpu_millis, plan.may_lack});
 }
 
 Expected<void> WarmJail::attach(std::vector<Input> inputs) {
@@ -203,7 +200,9 @@ Expected<void> WarmJail::attach(std::vector<Input> inputs) {
   // In our memory on a stack of its own: it only makes system calls, and setns asks for one thread.
   alignas(16) static thread_local char stack[65536];
   const int process = ::clone(
-      [](void* pointer) -> int { child::attach_main(static_cast<const child::AttachArgs*>(pointer)); },
+      [](void* pointer) -> int {
+        child::attach_main(static_cast<const child::AttachArgs*>(pointer));
+      },
       stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &args);
   int status = -1;
   while (process > 0 && ::waitpid(process, &status, 0) < 0 && errno == EINTR) {

@@ -37,7 +37,8 @@ class WarmJail {
   };
 
   // Takes a uid, makes cgroup and pipes, orders a slot.
-  static Expected<std::unique_ptr<WarmJail>> begin(World& world);
+  // `fail_at`: fault tests.
+  static Expected<std::unique_ptr<WarmJail>> begin(World& world, Stage fail_at = Stage::None);
   ~WarmJail();  // kills what lives, waits for its end, removes the cgroup
   WarmJail(const WarmJail&) = delete;
   WarmJail& operator=(const WarmJail&) = delete;
@@ -49,7 +50,8 @@ class WarmJail {
   Expected<State> advance();
 
   // --- while Parked ---------------------------------------------------------------------------
-  // Limits that may change late; 0 leaves one as it is. The caller's copy of the Plan for settle() is its own.
+  // Limits that may change late; 0 leaves one as it is. The caller's copy of the Plan for settle()
+  // is its own.
   struct Late {
     std::uint64_t memory_bytes = 0;
     std::uint32_t pids = 0, cpu_millis = 0;
@@ -90,13 +92,15 @@ class WarmJail {
   struct Unmap {
     void operator()(child::Reports* page) const;
   };
-  explicit WarmJail(World& world) : world_(world) {}
+  WarmJail(World& world, Stage fail_at) : world_(world), fail_at_(fail_at) {}
+  Expected<void> reach(Stage stage);
   Expected<void> make_pipes();
   Expected<void> order_slot();
   Expected<void> order_child();
   Expected<void> admit();
   Posture posture() const;
   World& world_;
+  Stage fail_at_;
   State state_ = State::Building;
   std::uint32_t host_uid_ = 0;
   std::optional<Cgroup> cgroup_;

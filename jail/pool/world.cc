@@ -46,16 +46,16 @@ Expected<Fd> open_own(const std::string& path, int flags) {
 // The directory as a mount of its own, which the keeper moves into its world.
 Expected<Fd> detach_tools(const std::string& path) {
   TRY(const Fd dir, open_own(path, O_PATH | O_DIRECTORY));
-  Fd mount(static_cast<int>(::syscall(SYS_open_tree, dir.get(), "",
-                                      uapi::kAtEmptyPath | uapi::kOpenTreeClone |
-                                          uapi::kOpenTreeCloexec)));
+  Fd mount(static_cast<int>(
+      ::syscall(SYS_open_tree, dir.get(), "",
+                uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
   const uapi::mount_attr attr{
       .attr_set = uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev,
       .attr_clr = 0,
       .propagation = uapi::kMsPrivate,
       .userns_fd = 0};
-  if (!mount.valid() || ::syscall(SYS_mount_setattr, mount.get(), "", uapi::kAtEmptyPath, &attr,
-                                  sizeof attr) != 0) {
+  if (!mount.valid() ||
+      ::syscall(SYS_mount_setattr, mount.get(), "", uapi::kAtEmptyPath, &attr, sizeof attr) != 0) {
     return std::unexpected(
         sys_error(Stage::MountData, path, "cannot make a mount of " + path, "run as root"));
   }
@@ -84,6 +84,7 @@ Expected<std::unique_ptr<World>> World::start(const Plan& plan, int stderr_fd,
   std::unique_ptr<World> world(new World);
   world->plan_ = plan;
   world->host_ = make_host_plan(plan);
+  world->owner_ = own_namespaces();
   TRY_VOID(world->launch(stderr_fd, programs.empty() ? program_dir() : programs));
   return world;
 }
@@ -155,7 +156,8 @@ Expected<void> World::clone_keeper(child::KeeperArgs& args, const Fd& image, con
   struct stat st{};
   ::fstat(network.get(), &st);
   network_inode_ = st.st_ino;
-  // The keeper is born in the image's directory: that is how it finds it in its own mount namespace.
+  // The keeper is born in the image's directory: that is how it finds it in its own mount
+  // namespace.
   const Fd home(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   int pidfd = -1;
   uapi::clone_args clone{};
@@ -199,10 +201,10 @@ Expected<bool> World::zygote_ready(std::string& report) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (n <= 0) {
     if (report_->error_stage != 0) return std::unexpected(child_error(*report_, "keeper"));
-    return std::unexpected(Error{Stage::Spawn, "zygote", 0,
-                                 "the zygote of policy " + std::string(plan_.policy) +
-                                     " ended before it was ready",
-                                 "its own words are in the log; `jailrun run --cold` still works"});
+    return std::unexpected(
+        Error{Stage::Spawn, "zygote", 0,
+              "the zygote of policy " + std::string(plan_.policy) + " ended before it was ready",
+              "its own words are in the log; `jailrun run --cold` still works"});
   }
   report.assign(text, static_cast<std::size_t>(n));
   return true;

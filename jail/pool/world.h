@@ -3,7 +3,8 @@
 //     owner (jaild) ──clone3──▶ keeper (pid 1 of a pid namespace, root of a user namespace)
 //                                 ├─ init of a slot, init of a slot, …
 //                                 ├─ zygote (the image's own Python, imports done, one thread)
-//                                 └─ guest, guest, …  (cloned by the zygote, children of the keeper)
+//                                 └─ guest, guest, …  (cloned by the zygote, children of the
+//                                 keeper)
 //
 // The keeper maps a block of unprivileged host uids and has no right on the host; the image's own
 // packages, which the zygote imports, run without any either. With the keeper dies everything in
@@ -21,6 +22,7 @@
 #include "jail/child/orders.h"
 #include "jail/confine/cgroup.h"
 #include "jail/confine/ids.h"
+#include "jail/launch/attest.h"
 #include "jail/plan/plan.h"
 
 namespace jailrun {
@@ -75,6 +77,7 @@ class World {
   std::optional<WorldGroup> group_;
   std::uint32_t uid_base_ = 0;
   std::uint64_t network_inode_ = 0;
+  Namespaces owner_{};  // this process's own
   std::array<bool, kWorldUids> uid_used_{};
   Fd keeper_, zygote_;
   Fd keeper_pidfd_;

@@ -1,12 +1,14 @@
-// jailrun-spawner: the keeper of a world. Pid 1 of a pid namespace and root of a user namespace that
-// has no right on the host; started by the pool, called by nobody. Builds slots on order, starts the
-// zygote, reaps, and tells the owner what ended. With it dies everything in its pid namespace.
+// jailrun-spawner: the keeper of a world. Pid 1 of a pid namespace and root of a user namespace
+// that has no right on the host; started by the pool, called by nobody. Builds slots on order,
+// starts the zygote, reaps, and tells the owner what ended. With it dies everything in its pid
+// namespace.
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,8 +29,18 @@ namespace {
 
 using namespace child;
 
+// Of one slot alone: a byte that a killed init left unread would let the next one through.
 struct Gate {
-  int read = -1, write = -1;
+  int ends[2] = {-1, -1};
+  Gate() {
+    if (::pipe2(ends, O_CLOEXEC) != 0) ends[0] = ends[1] = -1;
+  }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+  ~Gate() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
 };
 
 [[noreturn]] void stop(const char* what) {
@@ -58,7 +70,8 @@ pid_t start_zygote() {
   ::posix_spawnattr_setsigdefault(&attributes, &all);
   // Not as a script: Python keeps a script's file open, on a number that a guest's pipe will have.
   const std::string dir = kZygoteDir;
-  std::string code = "import sys; sys.path[0] = '" + dir + "'; __file__ = '" + dir + "/zygote.py'; " +
+  std::string code = "import sys; sys.path[0] = '" + dir + "'; __file__ = '" + dir +
+                     "/zygote.py'; " +
                      "exec(compile(open(__file__, 'rb').read(), __file__, 'exec'))";
   char python[] = "/usr/bin/python3", option[] = "-c";
   char* const argv[] = {python, option, code.data(), nullptr};
@@ -93,16 +106,17 @@ bool maps_written(pid_t child) {
   return written;
 }
 
-// The owner sees a failure as the end of the control channel, and its cause in the Reports.
+// The owner sees a failure as the end of the control channel, and its cause in the Reports: init's
+// own words first.
 void fail_slot(Reports* reports, Stage stage, int error) {
+  if (__atomic_load_n(&reports->init.error_stage, __ATOMIC_ACQUIRE) != 0) return;
   reports->init.error_errno = error;
   reports->init.error_stage = static_cast<std::uint32_t>(stage);
 }
 
-void build_slot(const WarmPlan& plan, const Gate& gate, const SlotOrder& order, const int* fds,
+void build_slot(const WarmPlan& plan, const SlotOrder& order, const int* fds,
                 unsigned count) {
-  void* page =
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[kSlotReports], 0);
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[kSlotReports], 0);
   if (page == MAP_FAILED) return;
   auto* reports = static_cast<Reports*>(page);
   ChildArgs args{};
@@ -111,11 +125,13 @@ void build_slot(const WarmPlan& plan, const Gate& gate, const SlotOrder& order, 
   args.host = &plan.host;
   args.control_fd = fds[kSlotControl];
   args.owner_control_fd = -1;
-  args.gate_fd = gate.read;
+  const Gate gate;
+  args.gate_fd = gate.ends[0];
   args.task_files = fds + kSlotTasks;
   args.task_file_count = count - kSlotTasks;
   args.uid = kGuestUid;
   args.hostname = "jail";
+  args.fail_at = order.fail_at;
   args.workdir = "/work";
 
   uapi::clone_args clone{};
@@ -123,13 +139,16 @@ void build_slot(const WarmPlan& plan, const Gate& gate, const SlotOrder& order, 
                 uapi::kCloneNewuts | uapi::kCloneIntoCgroup;
   clone.exit_signal = SIGCHLD;
   clone.cgroup = static_cast<std::uint64_t>(fds[kSlotLeaf]);
-  const long child = ::syscall(SYS_clone3, &clone, sizeof clone);
+  errno = EIO;
+  const long child =
+      order.fail_at == Stage::Clone ? -1 : ::syscall(SYS_clone3, &clone, sizeof clone);
   if (child == 0) slot_main(&args);
   if (child < 0) {
     fail_slot(reports, Stage::Clone, errno);
   } else {
-    write_maps(static_cast<pid_t>(child), order.uid);
-    if (maps_written(static_cast<pid_t>(child)) && ::write(gate.write, "g", 1) == 1) {
+    if (order.fail_at != Stage::MapIds) write_maps(static_cast<pid_t>(child), order.uid);
+    errno = EIO;
+    if (maps_written(static_cast<pid_t>(child)) && ::write(gate.ends[1], "g", 1) == 1) {
       // Init goes on by itself.
     } else {
       fail_slot(reports, Stage::MapIds, errno);
@@ -140,7 +159,7 @@ void build_slot(const WarmPlan& plan, const Gate& gate, const SlotOrder& order, 
 }
 
 // False: the owner is gone.
-bool serve(const WarmPlan& plan, const Gate& gate) {
+bool serve(const WarmPlan& plan) {
   SlotOrder order{};
   iovec part{&order, sizeof order};
   alignas(cmsghdr) char buffer[CMSG_SPACE(sizeof(int) * kMaxOrderFds)];
@@ -156,7 +175,7 @@ bool serve(const WarmPlan& plan, const Gate& gate) {
   const auto count = static_cast<unsigned>((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
   int fds[kMaxOrderFds];
   std::memcpy(fds, CMSG_DATA(rights), count * sizeof(int));
-  if (count >= kSlotTasks) build_slot(plan, gate, order, fds, count);
+  if (count >= kSlotTasks) build_slot(plan, order, fds, count);
   for (unsigned i = 0; i < count; ++i) ::close(fds[i]);
   return true;
 }
@@ -173,21 +192,24 @@ int main() {
   using namespace jailrun;
   for (const int fd : {child::kKeeperSocket, child::kKeeperPlan, child::kZygoteSocket})
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  const void* mapped = ::mmap(nullptr, sizeof(child::WarmPlan), PROT_READ, MAP_SHARED,
-                              child::kKeeperPlan, 0);
-  if (mapped == MAP_FAILED) stop("map the plan");
+  const void* mapped =
+      ::mmap(nullptr, sizeof(child::WarmPlan), PROT_READ, MAP_SHARED, child::kKeeperPlan, 0);
+  struct stat st{};
+  if (mapped == MAP_FAILED || ::fstat(child::kKeeperPlan, &st) != 0) stop("map the plan");
+  const auto& plan = *static_cast<const child::WarmPlan*>(mapped);
+  if (st.st_size != sizeof plan || plan.plan.version != Plan::kVersion) {
+    std::fputs("jailrun-spawner: of another version than its owner; install one build\n", stderr);
+    return 1;
+  }
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGCHLD);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
   const int ended = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  int ends[2];
-  if (ended < 0 || ::pipe2(ends, O_CLOEXEC) != 0) stop("make a pipe");
+  if (ended < 0) stop("watch its children");
   if (::chdir("/data") != 0) stop("enter the image");
   tell(start_zygote(), -1);
   ::close(child::kKeeperPlan);
-  const Gate gate{ends[0], ends[1]};
-  const auto& plan = *static_cast<const child::WarmPlan*>(mapped);
   for (;;) {
     pollfd entries[2] = {{child::kKeeperSocket, POLLIN, 0}, {ended, POLLIN, 0}};
     if (::poll(entries, 2, -1) < 0) continue;
@@ -197,6 +219,6 @@ int main() {
       }
       reap();
     }
-    if (entries[0].revents != 0 && !serve(plan, gate)) return 0;
+    if (entries[0].revents != 0 && !serve(plan)) return 0;
   }
 }

@@ -1,5 +1,5 @@
-// jailrun_zygote: what zygote.py cannot do itself. Loaded by the image's own Python (stable ABI), so
-// it asks nothing of the image but libc: the steps are jail/child's.
+// jailrun_zygote: what zygote.py cannot do itself. Loaded by the image's own Python (stable ABI),
+// so it asks nothing of the image but libc: the steps are jail/child's.
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -21,10 +21,12 @@ constexpr long kEintr = 4;
 
 const child::WarmPlan* plan;
 child::Reports* reports;
+Stage fail_at;  // of the latest order
 
 struct Order {
   int fds[child::kMaxOrderFds];
   unsigned count;
+  Stage fail_at;
 };
 
 // Moves the socket and the plan from where the keeper put them and occupies the numbers below.
@@ -67,6 +69,7 @@ bool receive(Order& order) {
                     ? 0
                     : static_cast<unsigned>((rights.length - 16) / sizeof(std::int32_t));
   for (unsigned i = 0; i < order.count; ++i) order.fds[i] = rights.fds[i];
+  order.fail_at = fail_at = text.fail_at;
   return true;
 }
 
@@ -83,7 +86,7 @@ PyObject* next_child(PyObject*, PyObject*) {
     long pid = -1;
     if (order.count >= child::kChildTasks) {
       PyOS_BeforeFork();
-      pid = child::fork_guest({plan, order.fds, order.count, tid}, reports);
+      pid = child::fork_guest({plan, order.fds, order.count, tid, order.fail_at}, reports);
       if (pid == 0) {
         PyOS_AfterFork_Child();
         return PyLong_FromLong(0);
@@ -114,7 +117,7 @@ PyObject* ready(PyObject*, PyObject* text) {
 }
 
 PyObject* park(PyObject*, PyObject*) {
-  if (!child::await_attestation(reports)) sys(SYS_exit_group, 1);
+  if (!child::await_attestation(reports, fail_at)) sys(SYS_exit_group, 1);
   Py_RETURN_NONE;
 }
 
@@ -124,16 +127,33 @@ PyObject* freeze(PyObject*, PyObject*) {
   return PyUnicode_FromString(text);
 }
 
+PyObject* immortalize(PyObject*, PyObject* list) {
+  std::size_t done = 0;
+  for (Py_ssize_t i = 0, n = PyList_Size(list); i < n; ++i) {
+    void* const object = PyList_GetItem(list, i);
+    done += jailrun::zygote::immortalize(&object, 1);
+  }
+  return PyErr_Occurred() != nullptr ? nullptr : PyLong_FromSize_t(done);
+}
+
 PyMethodDef methods[] = {
     {"ready", ready, METH_O, "Tell the owner that imports are done; TEXT is one line of account."},
     {"next_child", next_child, METH_NOARGS,
      "Fork as ordered. 0 in a child, which is confined; -1 in the zygote when it is to end."},
     {"park", park, METH_NOARGS, "In a child: wait until the owner has attested it."},
+    {"immortalize", immortalize, METH_O, "Let no child write the reference counts of LIST."},
     {"freeze_heap", freeze, METH_NOARGS, "Make this process cheap to fork; says what was done."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "jailrun_zygote", nullptr, -1,
-                          methods, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                          "jailrun_zygote",
+                          nullptr,
+                          -1,
+                          methods,
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          nullptr};
 
 }  // namespace
 

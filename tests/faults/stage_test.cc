@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "jail/run/run.h"
 #include "tests/support/census.h"
@@ -13,11 +14,17 @@ namespace {
 
 using test::take_census;
 
-constexpr Stage kAllStages[] = {
+// Two stages are of jails made ahead alone: warm_stage_test fails those.
+std::vector<Stage> cold_stages() {
+  std::vector<Stage> stages = {
 #define X(id, name, by, why) Stage::id,
-    JAILRUN_STAGES(X)
+      JAILRUN_STAGES(X)
 #undef X
-};
+  };
+  std::erase(stages, Stage::JoinSlot);
+  std::erase(stages, Stage::PreTouch);
+  return stages;
+}
 
 RunRequest say_hello(Stage fail_at) {
   RunRequest request;
@@ -68,9 +75,9 @@ TEST_P(EveryStage, ThatFailsIsNamedLeavesNothingBehindAndTheNextRunWorks) {
 std::string stage_name(const testing::TestParamInfo<Stage>& stage) {
   return std::string(info(stage.param).name);
 }
-INSTANTIATE_TEST_SUITE_P(Fault, EveryStage, testing::ValuesIn(kAllStages), stage_name);
+INSTANTIATE_TEST_SUITE_P(Fault, EveryStage, testing::ValuesIn(cold_stages()), stage_name);
 
-TEST(StageFaults, CoverTheWholeList) { EXPECT_EQ(std::size(kAllStages), kStageCount - 1); }
+TEST(StageFaults, CoverTheWholeListButTwo) { EXPECT_EQ(cold_stages().size(), kStageCount - 3); }
 
 TEST(StageFaults, TheTimelineOfAWorkingRunHasEveryStageButTheKill) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
@@ -80,7 +87,7 @@ TEST(StageFaults, TheTimelineOfAWorkingRunHasEveryStageButTheKill) {
   const Expected<Result> result = run(*plan, request);
   ASSERT_TRUE(result.has_value()) << result.error().line();
   std::string missing;
-  for (const Stage stage : kAllStages) {
+  for (const Stage stage : cold_stages()) {
     const auto same = [&](const TimelineEntry& entry) { return entry.stage == stage; };
     if (std::ranges::none_of(result->timeline, same))
       missing += std::string(info(stage).name) + " ";

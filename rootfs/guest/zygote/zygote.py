@@ -1,0 +1,457 @@
+"""The warm interpreter: imports once, then forks children that wait in their jails for one script.
+
+    zygote   preload, warm up, freeze ──▶ ready() ──▶ next_child() … until it is retired
+    child    next_child() returns in it, confined ──▶ refresh, touch ──▶ park() ──▶ request ──▶
+             script as __main__ ──▶ finish ──▶ answer ──▶ _exit
+
+Nothing here decides anything about confinement: jailrun_zygote (native) has done it all when
+next_child() returns. Descriptors of a child: 0, 1, 2 streams, 3 request, 4 answer.
+"""
+
+import atexit
+import builtins
+import functools
+import gc
+import importlib
+import importlib.machinery
+import importlib.util
+import io
+import linecache
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+import types
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REQUEST_FD, ANSWER_FD = 3, 4
+
+# jail/run/frames.h
+REQUEST = struct.Struct("<III")
+REQUEST_MAGIC = 0x3171726A
+MAX_REQUEST_BYTES = 32 << 20
+LENGTH = struct.Struct("<I")
+ANSWER = struct.Struct("<IIiI5q")
+ANSWER_MAGIC = 0x3161726A
+DONE, EXCEPTION, EXIT = 0, 1, 2
+
+# While the zygote imports: no library may start threads, they would not exist in a child.
+SINGLE = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+        "RAYON_NUM_THREADS",
+        "ARROW_IO_THREADS",
+    )
+}
+SINGLE["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's jemalloc
+
+
+# --- the zygote -----------------------------------------------------------------------------
+
+
+def preload():
+    """Imports what preload.txt lists. Gives the milliseconds of the dearest ones."""
+    costs = []
+    with open(os.path.join(HERE, "preload.txt"), encoding="utf-8") as lines:
+        names = [line.split("#")[0].split() for line in lines]
+    for name in (words[0] for words in names if words):
+        start = time.monotonic_ns()
+        importlib.import_module(name)
+        costs.append(((time.monotonic_ns() - start) // 1_000_000, name))
+    return sorted(costs, reverse=True)[:3]
+
+
+WARM_UP = """
+import io
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+frame = pd.DataFrame({"name": list("abcabc"), "x": [1, 2, 3, 4, 5, 6], "y": np.linspace(0, 1, 6)})
+frame["when"] = pd.to_datetime(["2024-01-01"] * 6)
+frame = pd.read_csv(io.StringIO(frame.to_csv(index=False)), parse_dates=["when"])
+frame.groupby("name").agg({"x": "sum", "y": "mean"}).sort_values("x").reset_index()
+frame.groupby("name")["x"].sum()
+frame.merge(frame, on="name").head().to_string()
+frame[frame.x > 2].describe()
+frame.pivot_table(index="name", values="y", aggfunc="mean")
+frame.value_counts("name"), frame.dtypes, frame.info(buf=io.StringIO())
+repr(frame), str(frame["x"]), frame.to_dict("records")
+frame.isna().sum(), frame.x.rolling(2).mean()
+square = np.array([[2.0, 1.0], [1.0, 3.0]])
+np.linalg.inv(square), np.linalg.solve(square, square)
+np.linalg.eigh(square), np.linalg.svd(square)
+figure = Figure()
+FigureCanvasAgg(figure)
+axes = figure.subplots()
+axes.plot(frame["x"], frame["y"], label="y")
+axes.bar(["a", "b"], [1, 2])
+axes.set_title("title")
+axes.legend()
+figure.savefig(io.BytesIO(), format="png")
+"""
+
+
+def check_single_thread():
+    tasks = os.listdir("/proc/self/task")
+    if len(tasks) == 1:
+        return
+    names = []
+    for task in tasks:
+        with open(f"/proc/self/task/{task}/comm") as comm:
+            names.append(comm.read().strip())
+    sys.exit(
+        f"zygote: {len(tasks)} threads after the imports ({', '.join(sorted(names))}); only one "
+        "survives a fork: take the module that starts them out of preload.txt"
+    )
+
+
+def fresh_streams():
+    """sys.stdin, stdout, stderr as a Python that was started on three pipes would have them.
+
+    The stream objects remember whether their descriptor can seek, so they are made here over a
+    pipe: in a child they are right without a page being touched.
+    """
+    unbuffered = isinstance(sys.stdout.buffer, io.FileIO)  # PYTHONUNBUFFERED of the policy
+    ends = os.pipe()
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        old, kept = getattr(sys, name), os.dup(number)
+        os.dup2(ends[0 if number == 0 else 1], number)
+        raw_only = unbuffered and number > 0
+        buffer = open(number, mode + "b", 0 if raw_only else -1, closefd=False)
+        (buffer if raw_only else buffer.raw).name = f"<{name}>"
+        stream = io.TextIOWrapper(
+            buffer,
+            encoding=old.encoding,
+            errors=old.errors,
+            newline="\n",
+            line_buffering=number == 2,
+            write_through=raw_only,
+        )
+        stream.mode = mode
+        os.dup2(kept, number)
+        os.close(kept)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    os.close(ends[0])
+    os.close(ends[1])
+
+
+def blas_setters():
+    """Calls that raise the threads of a loaded OpenBLAS, where the policy gives more than one."""
+    wanted = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
+    if not wanted.isdigit() or int(wanted) <= 1:
+        return []
+    import ctypes
+
+    setters = []
+    with open("/proc/self/maps") as maps:
+        paths = {line.split()[-1] for line in maps if "openblas" in line}
+    for path in sorted(paths):
+        library = ctypes.CDLL(path)
+        for prefix in ("scipy_", ""):
+            for suffix in ("64_", ""):
+                setter = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
+                if setter:
+                    setters.append((setter, int(wanted)))
+    return setters
+
+
+def immortalize():
+    """Makes every object that the imports have made immortal.
+
+    A child that merely looks at such an object would write its reference count, and so copy its
+    page. CPython 3.12 and 3.13 leave the count alone where it is the largest 32-bit number, as
+    they mark None and True themselves; nothing is lost, for none of these objects would die
+    before its process does.
+    """
+    if not hasattr(jailrun_zygote, "immortalize"):
+        return 0
+    if not (3, 12) <= sys.version_info[:2] <= (3, 13) or sys.maxsize < 1 << 32:
+        return 0
+    seen = {}
+    todo = gc.get_objects()
+    mine = {id(seen), id(todo), id(sys._getframe())}
+    while todo:
+        found = []
+        for thing in todo:
+            if id(thing) in seen or id(thing) in mine:
+                continue
+            seen[id(thing)] = thing
+            found.append(thing)
+        todo = gc.get_referents(*found)
+        for thing in found:
+            if type(thing) is types.CodeType:  # holds what no collector sees
+                todo += (thing.co_consts, thing.co_names, thing.co_code, thing.co_name)
+                todo += (thing.co_filename, thing.co_qualname, thing.co_linetable)
+                todo += (thing.co_exceptiontable, thing.co_varnames)
+                todo += (thing.co_freevars, thing.co_cellvars)
+            elif isinstance(thing, type):  # nor does it look into static types
+                todo += (thing.__dict__, thing.__mro__, thing.__bases__, thing.__doc__)
+        mine |= {id(todo), id(found)}
+    things = list(seen.values())
+    seen.clear()
+    return jailrun_zygote.immortalize(things)
+
+
+def trim():
+    """Gives back what the imports have freed: the image would hold it for ever."""
+    import ctypes
+
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def start():
+    """Everything before the first fork. Gives the account for ready()."""
+    began = time.monotonic_ns()
+    policy = {name: os.environ.get(name) for name in SINGLE}
+    os.environ.update(SINGLE)
+    dearest = preload()
+    exec(compile(WARM_UP, "<warm-up>", "exec"), {"__name__": "warm_up"})
+    for name, value in policy.items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value
+    check_single_thread()
+    global raise_blas
+    raise_blas = blas_setters()
+    for _ in range(20):  # specialised bytecode, filled caches: nothing of it is left to a child
+        touch()
+    fresh_streams()
+    sys.path[0] = "/run"
+    linecache.clearcache()
+    gc.collect()
+    gc.disable()  # the zygote makes no garbage, and a collection would dirty pages
+    immortalize()
+    trim()
+    gc.freeze()  # no collection in a child walks, and so dirties, what was imported
+    heap = jailrun_zygote.freeze_heap()
+    took = (time.monotonic_ns() - began) // 1_000_000
+    costs = ", ".join(f"{name} {ms} ms" for ms, name in dearest)
+    return f"{took} ms ({costs}), {len(sys.modules)} modules; {heap}"
+
+
+# --- a child, before its request ------------------------------------------------------------
+
+
+def refresh():
+    """What must differ from child to child. PyOS_AfterFork_Child has seeded `random`."""
+    sys.modules["numpy"].random.seed()
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile._name_sequence = None  # it compares pids, and they are alike in every jail
+    if uuid := sys.modules.get("uuid"):
+        uuid._node = uuid._last_timestamp = None
+    if process := sys.modules.get("multiprocessing.process"):
+        process.current_process().authkey = os.urandom(32)
+
+
+# Light on purpose: each page that is touched here is paid by every child and held by every parked
+# one. A first groupby would touch 800 pages more than this, which is twice the cost of the fork.
+TOUCH = """
+import sys
+import pandas as pd
+def text(value, width=8):
+    return f"{value:>{width}} {value!r}"
+class Thing:
+    def __init__(self, value):
+        self.value = value
+try:
+    total = sum(Thing(i).value for i in range(4))
+    {}["none"]
+except KeyError as error:
+    text(str(error), 4)
+print(text(1.5), [i * 2 for i in range(3)], sorted({"b": 1, "a": 2}.items()), end="", file=sink)
+sys.stdout.write("")
+sys.stdout.flush()
+"""
+
+def touch():
+    """Runs what scripts run, so that its pages are private before the request arrives."""
+    module = main_module("/run/main.py")
+    module.sink = io.StringIO()
+    exec(compile(TOUCH, "/run/main.py", "exec"), module.__dict__)
+
+
+# --- a child, with its request --------------------------------------------------------------
+
+
+def read_request():
+    """argv and script, as in jail/run/frames.h; nothing when the owner has closed the pipe."""
+    data = os.read(REQUEST_FD, 65536)
+    while 0 < len(data) < REQUEST.size:
+        data += os.read(REQUEST_FD, 65536)
+    if not data:
+        return None
+    magic, size, count = REQUEST.unpack_from(data)
+    size += 8  # `size` counts what follows it
+    if magic != REQUEST_MAGIC or size > MAX_REQUEST_BYTES + 8:
+        sys.exit("zygote: not a request on descriptor 3")
+    if len(data) < size:
+        parts, missing = [data], size - len(data)
+        while missing:
+            part = os.read(REQUEST_FD, min(missing, 1 << 20))
+            if not part:
+                return None
+            parts.append(part)
+            missing -= len(part)
+        data = b"".join(parts)
+    argv, at = [], REQUEST.size
+    for _ in range(count):
+        (length,) = LENGTH.unpack_from(data, at)
+        argv.append(os.fsdecode(data[at + 4 : at + 4 + length]))
+        at += 4 + length
+    return argv, data[at:size]
+
+
+def main_module(path):
+    """A fresh __main__, as `python3 PATH` makes it."""
+    module = types.ModuleType("__main__")
+    module.__builtins__ = builtins
+    module.__file__ = path
+    module.__cached__ = None
+    module.__annotations__ = {}
+    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    return module
+
+
+def remember_source(path, script):
+    """Lines of the script for tracebacks and inspect, decoded only when somebody asks."""
+    # The form that linecache.lazycache() leaves. The script is no file here.
+    linecache.cache[path] = (functools.partial(importlib.util.decode_source, script),)
+
+
+def show(error):
+    """Prints an exception as CPython does at top level, without our own frames."""
+    try:
+        sys.last_exc = sys.last_value = error
+        sys.last_type, sys.last_traceback = type(error), error.__traceback__
+        sys.excepthook(type(error), error, error.__traceback__)
+    except SystemExit as leave:
+        return exit_status(leave)
+    except BaseException as second:
+        second.__traceback__ = second.__traceback__.tb_next
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(second), second, second.__traceback__)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    return 1
+
+
+def exit_status(error):
+    """The status of a SystemExit: None is 0, a number itself, anything else is printed."""
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+    try:
+        sys.stdout.flush()
+        print(code, file=sys.stderr)
+    except Exception:
+        pass
+    return 1
+
+
+def run(module, script, argv):
+    """Outcome, status, time of the first bytecode, and whether a KeyboardInterrupt ended it."""
+    first = 0
+    try:
+        code = compile(script, argv[0], "exec", dont_inherit=True)
+        first = time.monotonic_ns()
+        exec(code, module.__dict__)
+        return DONE, 0, first, False
+    except BaseException as caught:
+        error = caught
+        error.__traceback__ = error.__traceback__.tb_next
+    # Outside of the handler, so that an excepthook sees no exception in flight.
+    if isinstance(error, SystemExit):
+        return EXIT, exit_status(error), first, False
+    return EXCEPTION, show(error), first, isinstance(error, KeyboardInterrupt)
+
+
+def close_main(module):
+    """Drops the script's variables, so that files it left open are written and __del__ runs."""
+    names = module.__dict__
+    for hidden in (True, False):
+        for name in list(names):
+            if name != "__builtins__" and name.startswith("_") == hidden:
+                names[name] = None
+    gc.collect()
+
+
+def finish(module, status):
+    """What Py_FinalizeEx does before it frees memory; the kernel frees ours."""
+    try:
+        threading._shutdown()
+    except KeyboardInterrupt:
+        pass
+    atexit._run_exitfuncs()
+    for flush in (False, True):
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None and not stream.closed:
+                    stream.flush()
+            except BrokenPipeError:
+                pass
+            except Exception:
+                status = status or 120
+        if not flush:
+            close_main(module)
+    return status
+
+
+def serve():
+    """One script, then the end of the process."""
+    request = read_request()
+    received = time.monotonic_ns()
+    if request is None:
+        os._exit(0)
+    argv, script = request
+    path = argv[0] = argv[0] if "/" in argv[0] else "/run/" + argv[0]
+    os.close(REQUEST_FD)
+    for setter, threads in raise_blas:
+        setter(threads)
+    sys.argv = argv
+    sys.orig_argv = ["/usr/bin/python3", *argv]
+    module = sys.modules["__main__"] = main_module(path)
+    remember_source(path, script)
+    pid = os.getpid()
+    outcome, status, first, interrupted = run(module, script, argv)
+    status = finish(module, status)
+    if os.getpid() == pid:  # a fork of the script's own comes by here too
+        done = time.monotonic_ns()
+        told = 130 if interrupted else status
+        try:
+            frame = (ANSWER_MAGIC, outcome, told, 0, received, first, done, 0, 0)
+            os.write(ANSWER_FD, ANSWER.pack(*frame))
+        except OSError:
+            pass
+    if interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(status)
+
+
+def child():
+    gc.enable()
+    refresh()
+    touch()
+    jailrun_zygote.park()
+    serve()
+
+
+if __name__ == "__main__":
+    import jailrun_zygote
+
+    jailrun_zygote.ready(start())
+    if jailrun_zygote.next_child() == 0:
+        child()
+    os._exit(0)
