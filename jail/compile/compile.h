@@ -12,7 +12,8 @@
 
 namespace jailrun {
 
-// Errors: the filter does not fit a Plan, libseccomp refuses (out of memory), the environment is
+// Errors: the filter does not fit a Plan or branches beyond measure (jail/compile/filter.h),
+// libseccomp refuses (out of memory), the environment is
 // too long once expanded. Depends on the running kernel by its Landlock ABI only.
 Expected<std::unique_ptr<Plan>> compile(const Spec& spec);
 

@@ -1,4 +1,5 @@
-// The filter. libseccomp compiles; what it cannot say is said by layers.
+// The filter. libseccomp compiles; what it cannot say is said by layers; what it says at length is
+// said again in short.
 //
 // libseccomp gives a call one action for each set of arguments, all else the filter's default, so
 // neither "ioctl, but not TIOCSTI" nor "socket(AF_UNIX), else EAFNOSUPPORT" fits in one of its
@@ -14,6 +15,8 @@
 #include <map>
 
 #include "jail/compile/compile.h"
+#include "jail/compile/decision.h"
+#include "jail/compile/filter.h"
 #include "jail/spec/rules.h"
 #include "jail/sys/fd.h"
 
@@ -132,7 +135,7 @@ Expected<std::vector<sock_filter>> exported(scmp_filter_ctx filter) {
   return program;
 }
 
-Expected<std::vector<sock_filter>> compile_layer(const Layer& layer) {
+Expected<std::vector<sock_filter>> compile_layer(const Layer& layer, Spelling spelling) {
   // Foreign architectures die (the attribute's default is only the thread), x32 numbers too.
   const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(kNext),
                                                                 seccomp_release);
@@ -141,9 +144,10 @@ Expected<std::vector<sock_filter>> compile_layer(const Layer& layer) {
   if (seccomp_arch_native() != SCMP_ARCH_X86_64) error = -EOPNOTSUPP;
   if (error == 0)
     error = seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  // A binary tree over the numbers: a call is found in 9 comparisons instead of up to 300, and the
-  // kernel walks the filter once for each number when it is loaded.
-  if (error == 0) error = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
+  if (error == 0) {
+    error = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE,
+                             spelling == Spelling::Tree ? 2U : 1U);
+  }
   if (error != 0) return std::unexpected(refused("the filter", error));
   TRY_VOID(add_rules(filter.get(), layer));
   return exported(filter.get());
@@ -151,11 +155,11 @@ Expected<std::vector<sock_filter>> compile_layer(const Layer& layer) {
 
 }  // namespace
 
-Expected<std::vector<sock_filter>> compile_filter(const Spec& spec) {
+Expected<std::vector<sock_filter>> spelled_filter(const Spec& spec, Spelling spelling) {
   const std::vector<FlatRule> rules = effective_rules(spec);
   std::vector<sock_filter> whole;
   for (const Layer& layer : layers_of(rules)) {
-    TRY(const std::vector<sock_filter> program, compile_layer(layer));
+    TRY(const std::vector<sock_filter> program, compile_layer(layer, spelling));
     const std::size_t begin = whole.size();
     const std::size_t next = begin + program.size();
     for (const sock_filter& instruction : program) {
@@ -168,6 +172,16 @@ Expected<std::vector<sock_filter>> compile_filter(const Spec& spec) {
   }
   whole.push_back(BPF_STMT(BPF_RET | BPF_K, kDefault));
   return whole;
+}
+
+Expected<std::vector<sock_filter>> shrink_filter(std::span<const sock_filter> program) {
+  TRY(const Decision decision, read_decision(program));
+  return write_decision(decision);
+}
+
+Expected<std::vector<sock_filter>> compile_filter(const Spec& spec) {
+  TRY(const std::vector<sock_filter> spelled, spelled_filter(spec, Spelling::Linear));
+  return shrink_filter(spelled);
 }
 
 }  // namespace jailrun

@@ -48,7 +48,7 @@ struct LandlockPlan {
 
 struct Plan {
   static constexpr std::uint32_t kMagic = 0x6a72706c;  // "jrpl"
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   std::uint32_t magic, version, size;
   char policy[64];
@@ -76,7 +76,7 @@ struct Plan {
   std::array<char, 8192> env;
 
   std::uint32_t filter_length;  // instructions
-  std::array<sock_filter, 2048> filter;
+  std::array<sock_filter, 1024> filter;
 
   PoolPlan pool;
 };

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -15,6 +16,7 @@ namespace jailrun::test {
 struct Evaluation {
   std::uint32_t action = 0;  // SECCOMP_RET_*
   int steps = 0;
+  bool looks_at_arguments = false;
 };
 
 // What the kernel does with a filter; none where the program is not a valid one (a bad jump, an
@@ -23,6 +25,7 @@ inline std::optional<Evaluation> evaluate(std::span<const sock_filter> program,
                                           const seccomp_data& data) {
   std::uint32_t accumulator = 0;
   int steps = 0;
+  bool looks_at_arguments = false;
   for (std::size_t pc = 0; pc < program.size(); ++pc) {
     const sock_filter& in = program[pc];
     ++steps;
@@ -31,12 +34,13 @@ inline std::optional<Evaluation> evaluate(std::span<const sock_filter> program,
       case BPF_LD | BPF_W | BPF_ABS:
         if (in.k + 4 > sizeof data || in.k % 4 != 0) return std::nullopt;
         std::memcpy(&accumulator, reinterpret_cast<const char*>(&data) + in.k, 4);
+        looks_at_arguments |= in.k > offsetof(seccomp_data, arch);
         continue;
       case BPF_ALU | BPF_AND | BPF_K:
         accumulator &= in.k;
         continue;
       case BPF_RET | BPF_K:
-        return Evaluation{in.k, steps};
+        return Evaluation{in.k, steps, looks_at_arguments};
       case BPF_JMP | BPF_JA:
         pc += in.k;
         continue;

@@ -186,7 +186,7 @@ TEST_P(EveryPolicy, fails_number_minus_one_with_enosys) {
   EXPECT_EQ(Filter(GetParam()).raw(-1), error(ENOSYS));
 }
 
-TEST_P(EveryPolicy, fits_a_plan) { EXPECT_LE(Filter(GetParam()).program.size(), 600u); }
+TEST_P(EveryPolicy, fits_a_plan) { EXPECT_LE(Filter(GetParam()).program.size(), 256u); }
 
 TEST(Filter, kills_the_red_list) {
   const Filter filter("python");

@@ -260,12 +260,26 @@ TEST(Print, gives_text_that_parses_to_the_same_spec) {
         args { index: 1 compare: MASKED_EQUAL mask: 0xff value: 8 } args { index: 0 compare: LESS value: 3 } }
         rules { calls: "ptrace" why: "y" } }
       environment { key: "B" value: "${cpus}" } environment { key: "A" value: "x\ny" }
+      pool { min: 3 max: 9 share: POLICY children: 77 age: "90s" }
       overridable: "limits.wall" danger { syscall: "ptrace" why: "w" } danger { missing_limit: CPU why: "v" })",
                          {"limits.cpu_time=1234us"});
   const auto again = parse(print(spec), "p.textproto", kGroups);
   ASSERT_TRUE(again) << again.error()[0].text() << print(spec);
   EXPECT_EQ(*again, spec) << print(spec);
   EXPECT_NE(good(kHead + kCalls), spec);
+}
+
+TEST(Pool, is_never_warm_unless_a_policy_says_so) {
+  EXPECT_EQ(good(kHead + kCalls).pool.max.get(), 0u);
+  EXPECT_EQ(good(kHead + kCalls, {"pool={max: 8}"}).pool.max.get(), 8u);
+}
+
+TEST(Pool, refuses_what_cannot_be_kept) {
+  EXPECT_THAT(faults(kHead + kCalls, {"pool={min: 9 max: 8}"}),
+              ElementsAre(HasSubstr("9 is more than max")));
+  EXPECT_THAT(faults(kHead + kCalls, {"pool={max: 8}", "network.mode=LOOPBACK"}),
+              ElementsAre(HasSubstr("a policy with a network cannot be warm")));
+  EXPECT_THAT(faults(kHead + kCalls, {"pool.max=513"}), ElementsAre(HasSubstr("out of range")));
 }
 
 class Installed : public testing::TestWithParam<const char*> {
