@@ -176,10 +176,12 @@ namespace {
 
 std::string query(fields::ToDaemon what, std::uint64_t number, std::optional<std::uint64_t> lease) {
   std::string message;
-  Out<fields::ToDaemon> out(message);
-  Out<fields::Query> in(out, what);
-  in.add_uint64(fields::Query::Request, number);
-  if (lease) in.add_uint64(fields::Query::Lease, *lease);
+  {
+    Out<fields::ToDaemon> out(message);
+    Out<fields::Query> in(out, what);
+    in.add_uint64(fields::Query::Request, number);
+    if (lease) in.add_uint64(fields::Query::Lease, *lease);
+  }
   return message;
 }
 

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "jail/daemon/refusal.h"
 #include "jail/daemon/wire.h"
 #include "jail/run/result.h"
 
@@ -42,12 +43,6 @@ struct Leased {
   std::uint32_t collect_files = 0;
   std::vector<std::string> warnings;
   Fd to_request, from_answer, in, out, err;
-};
-
-struct Refusal {
-  std::uint64_t request = 0;
-  std::string name, message, remedy;
-  std::string line() const { return message + " (" + name + "); " + remedy; }
 };
 
 struct LeaseEnded {

@@ -1,10 +1,19 @@
 // Refusals: why jaild does not do what a client asks. Their names are part of the protocol.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
-namespace jailrun::refusal {
+namespace jailrun {
+
+struct Refusal {
+  std::uint64_t request = 0;
+  std::string name, message, remedy;
+  std::string line() const { return message + " (" + name + "); " + remedy; }
+};
+
+namespace refusal {
 
 inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = "DeadlineExceeded",
                                   kUnknownPolicy = "UnknownPolicy", kBadPolicy = "BadPolicy",
@@ -23,4 +32,5 @@ constexpr bool cold_may_do(std::string_view name) {
   return name != kQueueFull && name != kDeadlineExceeded && name != kTooManyLeases;
 }
 
-}  // namespace jailrun::refusal
+}  // namespace refusal
+}  // namespace jailrun

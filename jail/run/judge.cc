@@ -2,6 +2,7 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
@@ -72,6 +73,11 @@ int status_of(Verdict verdict, const Evidence& e) {
   return WIFSIGNALED(e.wait_status) ? 128 + WTERMSIG(e.wait_status) : WEXITSTATUS(e.wait_status);
 }
 
+std::string output_reason(std::uint64_t bytes, const std::string& stream) {
+  return "output limit of " + format_bytes(bytes) + " on " + stream +
+         " hit; print less, write files to /work, or raise limits.output";
+}
+
 std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
   switch (verdict) {
     case Verdict::Cancelled:
@@ -89,8 +95,7 @@ std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
       return "CPU time limit of " + format_duration(plan.cpu_ns) +
              " hit; do less, or raise limits.cpu_time";
     case Verdict::OutputLimit:
-      return "output limit of " + format_bytes(plan.output_bytes) + " on " + e.output_exceeded +
-             " hit; print less, write files to /work, or raise limits.output";
+      return output_reason(plan.output_bytes, e.output_exceeded);
     case Verdict::PidsLimit:
       return "limit of " + std::to_string(plan.pids) + " processes hit " +
              std::to_string(e.cgroup.pids_refused) + " times; start fewer, or raise limits.pids";
@@ -159,6 +164,19 @@ void judge(const Plan& plan, const Evidence& e, Result& result) {
   if (!e.disk_full.empty()) result.limits_hit.push_back("disk");
   if (e.wall_expired) result.limits_hit.push_back("wall");
   if (e.cpu_expired) result.limits_hit.push_back("cpu_time");
+}
+
+void judge_output(const std::string& stream, std::uint64_t output_bytes, Result& result) {
+  const bool known = std::find(result.limits_hit.begin(), result.limits_hit.end(), "output") !=
+                     result.limits_hit.end();
+  if (known || result.verdict <= Verdict::OutputLimit) return;
+  Evidence evidence;
+  evidence.output_exceeded = stream;
+  result.verdict = Verdict::OutputLimit;
+  result.status = status_of(result.verdict, evidence);
+  result.reason = output_reason(output_bytes, stream);
+  result.evidence.emplace_back("output_exceeded", stream);
+  result.limits_hit.push_back("output");
 }
 
 }  // namespace jailrun

@@ -28,4 +28,8 @@ struct Evidence {
 // Fills verdict, reason, status, exit_code, signal, evidence and limits_hit.
 void judge(const Plan& plan, const Evidence& evidence, Result& result);
 
+// For one who alone has seen the streams, after the judgement: `stream` was longer than the limit.
+// Changes the verdict only where output_limit precedes it.
+void judge_output(const std::string& stream, std::uint64_t output_bytes, Result& result);
+
 }  // namespace jailrun

@@ -15,6 +15,13 @@ constexpr std::size_t kSafeWrite = 4096;
 // A pipe says POLLERR, a socket only POLLHUP.
 constexpr short kReaderGone = POLLERR | POLLHUP;
 
+// What waits to be passed on is passed on first: memory stays bounded by one chunk. A stream that is
+// longer than the limit is read no further, but stays open: its writer blocks until it is killed,
+// and does not get to tell of a broken pipe.
+bool reads(const OutputStream& stream) {
+  return !stream.truncated && (stream.forward < 0 || stream.captured.empty());
+}
+
 bool ready(const pollfd& entry) { return entry.fd >= 0 && entry.revents != 0; }
 
 }  // namespace
@@ -35,9 +42,8 @@ void Streams::prepare(pollfd* entries, bool gone) {
   const auto watch = [&](Slot slot, int fd, short events) { entries[slot] = {fd, events, 0}; };
   gone_ = gone;
   const bool feeding = pipes_.in.valid();
-  // What waits to be passed on is passed on first: memory stays bounded by one chunk.
-  watch(OutPipe, out_.forward >= 0 && !out_.captured.empty() ? -1 : pipes_.out.get(), POLLIN);
-  watch(ErrPipe, err_.forward >= 0 && !err_.captured.empty() ? -1 : pipes_.err.get(), POLLIN);
+  watch(OutPipe, reads(out_) ? pipes_.out.get() : -1, POLLIN);
+  watch(ErrPipe, reads(err_) ? pipes_.err.get() : -1, POLLIN);
   watch(OutForward, out_.forward, out_.captured.empty() ? 0 : POLLOUT);
   watch(ErrForward, err_.forward, err_.captured.empty() ? 0 : POLLOUT);
   watch(StdinSource, feeding && !source_ended_ && to_stdin_.empty() ? stdin_source_ : -1, POLLIN);
@@ -65,7 +71,6 @@ void Streams::read_stream(Fd& pipe, OutputStream& stream) {
   if (taken == static_cast<std::uint64_t>(n)) return;
   stream.truncated = true;
   if (exceeded_.empty()) exceeded_ = stream.name;
-  pipe.reset();
 }
 
 void Streams::write_stream(OutputStream& stream) {
@@ -123,9 +128,10 @@ void Streams::handle(const pollfd* entries) {
 }
 
 bool Streams::flushed() const {
-  const bool out = out_.forward < 0 || out_.captured.empty();
-  const bool err = err_.forward < 0 || err_.captured.empty();
-  return out && err && !pipes_.out.valid() && !pipes_.err.valid();
+  const auto done = [](const OutputStream& stream, const Fd& pipe) {
+    return (stream.forward < 0 || stream.captured.empty()) && (!pipe.valid() || stream.truncated);
+  };
+  return done(out_, pipes_.out) && done(err_, pipes_.err);
 }
 
 void Streams::give_up() {

@@ -70,10 +70,8 @@ SpecPool read_pool(Reader& reader, const Scope& scope, const policy::Policy& pol
     reader.fault(scope, "min", std::to_string(out.min.get()) + " is more than max",
                  "raise pool.max to as many, or lower pool.min");
   }
-  if (out.max.get() > 0 && policy.network().mode() != policy::Network::NONE) {
-    reader.fault(scope, "max", "a policy with a network cannot be warm",
-                 "write network { mode: NONE }, or drop pool");
-  }
+  // A jail with a network gets one of its own, which cannot be made ahead for it.
+  if (policy.network().mode() != policy::Network::NONE) out.min = out.max = 0;
   return out;
 }
 

@@ -272,13 +272,12 @@ TEST(Print, gives_text_that_parses_to_the_same_spec) {
 TEST(Pool, is_never_warm_unless_a_policy_says_so) {
   EXPECT_EQ(good(kHead + kCalls).pool.max.get(), 0u);
   EXPECT_EQ(good(kHead + kCalls, {"pool={max: 8}"}).pool.max.get(), 8u);
+  EXPECT_EQ(good(kHead + kCalls, {"pool={max: 8}", "network.mode=LOOPBACK"}).pool.max.get(), 0u);
 }
 
 TEST(Pool, refuses_what_cannot_be_kept) {
   EXPECT_THAT(faults(kHead + kCalls, {"pool={min: 9 max: 8}"}),
               ElementsAre(HasSubstr("9 is more than max")));
-  EXPECT_THAT(faults(kHead + kCalls, {"pool={max: 8}", "network.mode=LOOPBACK"}),
-              ElementsAre(HasSubstr("a policy with a network cannot be warm")));
   EXPECT_THAT(faults(kHead + kCalls, {"pool.max=513"}), ElementsAre(HasSubstr("out of range")));
 }
 

@@ -74,6 +74,12 @@ Json to_json(const Spec& spec) {
             {"default", "ENOSYS"},
             {"groups", groups},
             {"rules", rules_json(spec.rules)}}},
+          {"pool",
+           {{"min", spec.pool.min.get()},
+            {"max", spec.pool.max.get()},
+            {"share", spec.pool.share == PoolShare::Owner ? "owner" : "policy"},
+            {"children", spec.pool.children.get()},
+            {"age_ns", spec.pool.age_ns.get()}}},
           {"overridable", spec.overridable}};
 }
 

@@ -89,7 +89,11 @@ Expected<CommandLine> parse_command_line(int argc, char** argv) {
         line.json = true;
         break;
       case Option::Cold:
-        break;  // there is no other way yet
+        line.start = Start::Cold;
+        break;
+      case Option::Warm:
+        line.start = Start::Warm;
+        break;
       case Option::Timeout: {
         const auto ns = parse_duration_ns(optarg);
         if (!ns || *ns < kShortestNs || *ns > kLongestNs) {

@@ -9,10 +9,14 @@
 
 namespace jailrun {
 
+// Where the jail comes from.
+enum class Start : std::uint8_t { Either, Cold, Warm };
+
 struct CommandLine {
   bool is_run = true;  // run SCRIPT, or exec CMD
   bool help = false;
   bool json = false, verbose = false;
+  Start start = Start::Either;
   std::string policy;
   std::vector<InputSource> files;
   std::vector<std::string> sets;  // PATH=VALUE

@@ -1,20 +1,24 @@
 #include "tools/thin/run_verb.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "jail/run/run.h"
 #include "jail/sys/units.h"
 #include "tools/options.h"
 #include "tools/thin/command_line.h"
 #include "tools/thin/plan_cache.h"
+#include "tools/thin/warm.h"
 
 extern char** environ;
 
@@ -57,6 +61,14 @@ Fd block_signals() {
   ::sigaddset(&set, SIGPIPE);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   return events;
+}
+
+// After block_signals(): as it was.
+void unblock_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGPIPE}) ::sigaddset(&set, signal);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
 
 // Standard input of a background job may not be read: it would be stopped.
@@ -122,6 +134,18 @@ void print_verbose(const Result& result) {
   }
 }
 
+// What the guest itself says of its times; by clocks of this machine, so they can be subtracted.
+void print_answer(const WarmRun& ran) {
+  std::fprintf(stderr, "jailrun: waited %s for a jail\n", format_duration(ran.queued_ns).c_str());
+  if (!ran.answer) return;
+  const auto since = [&](std::int64_t ns) {
+    return format_duration(static_cast<std::uint64_t>(std::max<std::int64_t>(ns - ran.request_ns, 0)));
+  };
+  std::fprintf(stderr, "jailrun: request read after %s, first bytecode %s, done %s\n",
+               since(ran.answer->received_ns).c_str(), since(ran.answer->first_ns).c_str(),
+               since(ran.answer->done_ns).c_str());
+}
+
 int print(const Result& result, const CommandLine& line) {
   int status = result.status;
   if (line.json) {
@@ -155,53 +179,130 @@ bool asks_for_json(int argc, char** argv) {
   return false;
 }
 
+// One `run` or `exec`: warm where that is asked for or can be had, else cold.
+class Verb {
+ public:
+  Verb(const CommandLine& line, char** argv) : line_(line), argv_(argv) {}
+  int run(int argc, BringUpLoopback bring_up_loopback);
+
+ private:
+  std::optional<int> try_warm();
+  Expected<void> make_ready();
+  void give_back_stdin() const;
+  void wipe_later(int argc);
+  int fail(const Error& error) const;
+
+  const CommandLine& line_;
+  char** const argv_;
+  RunRequest request_;
+  Fd cancel_, out_;
+  bool made_out_ = false, ready_ = false;
+  std::string why_cold_ = "asked for";
+};
+
+int Verb::fail(const Error& error) const {
+  if (made_out_) ::rmdir(line_.out.c_str());  // only if nothing was taken out
+  return report(error, line_.json);
+}
+
+// The script, the signals, the output directory.
+Expected<void> Verb::make_ready() {
+  if (!ready_) TRY_VOID(prepare(line_, request_));
+  ready_ = true;
+  // Not earlier: Ctrl-C must end a script that is still being typed.
+  cancel_ = block_signals();
+  request_.cancel = cancel_.get();
+  if (line_.out.empty() || out_.valid()) return {};
+  TRY(out_, open_out(line_.out, made_out_));
+  request_.out_dir = out_.get();
+  request_.out_name = line_.out;
+  return {};
+}
+
+// The exit status; nothing: it has to be cold.
+std::optional<int> Verb::try_warm() {
+  std::variant<Client, NotWarm> reached = reach_jaild(line_);
+  std::variant<WarmRun, NotWarm> outcome;
+  if (const NotWarm* why = std::get_if<NotWarm>(&reached)) {
+    outcome = *why;
+  } else {
+    if (const Expected<void> ready = make_ready(); !ready) return fail(ready.error());
+    auto ran = run_warm(std::get<Client>(reached), line_, request_);
+    if (!ran) return fail(ran.error());
+    outcome = std::move(*ran);
+  }
+  if (const WarmRun* ran = std::get_if<WarmRun>(&outcome)) {
+    if (line_.verbose) print_answer(*ran);
+    return print(ran->result, line_);
+  }
+  NotWarm& why = std::get<NotWarm>(outcome);
+  if (line_.start == Start::Warm || !why.cold_may_do)
+    return fail(Error{Stage::None, "jaild", 0, std::move(why.why), std::move(why.remedy)});
+  why_cold_ = std::move(why.why);
+  unblock_signals();
+  cancel_.reset();
+  return std::nullopt;
+}
+
+// For another program that begins anew: what was read of a script on stdin.
+void Verb::give_back_stdin() const {
+  if (!ready_ || line_.rest.front() != "-") return;
+  const std::string& script = request_.launch.script;
+  const Fd copy(::memfd_create("script", MFD_CLOEXEC));
+  if (write_all(copy.get(), script.data(), script.size()) == 0 &&
+      ::lseek(copy.get(), 0, SEEK_SET) == 0)
+    ::dup2(copy.get(), STDIN_FILENO);
+}
+
+// argv and the environment lie in one block; the jail's init clears its copy.
+void Verb::wipe_later(int argc) {
+  char* end = argv_[argc - 1];
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    end = *variable > end ? *variable : end;
+  request_.launch.wipe_begin = argv_[0];
+  request_.launch.wipe_end = end + std::strlen(end);
+}
+
+int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
+  if (line_.start == Start::Warm && !line_.is_run) {
+    return fail(Error{Stage::None, "--warm", 0, "a command cannot be run in a warm jail",
+                      "jails made ahead hold a Python interpreter: use `jailrun run`, or --cold"});
+  }
+  ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
+  request_.list_files = line_.json;
+  if (!line_.json) {
+    request_.forward_out = STDOUT_FILENO;
+    request_.forward_err = STDERR_FILENO;
+  }
+  request_.launch.inputs = line_.files;
+  if (line_.is_run && line_.start != Start::Cold && bring_up_loopback == nullptr) {
+    if (const std::optional<int> status = try_warm()) return *status;
+  }
+  Expected<std::unique_ptr<Plan>> plan = load_plan(line_.policy, line_.sets);
+  if (!plan) return fail(plan.error());
+  set_timeout(**plan, line_.timeout_ns);
+  // Netlink is not for the thin binary: jailrun-net is the same with it.
+  if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr) {
+    give_back_stdin();
+    become("jailrun-net", argv_);
+  }
+  request_.launch.bring_up_loopback = bring_up_loopback;
+  if (const Expected<void> ready = make_ready(); !ready) return fail(ready.error());
+  wipe_later(argc);
+  const Expected<Result> result = jailrun::run(**plan, request_);
+  if (!result) return fail(result.error());
+  if (line_.verbose && line_.is_run)
+    std::fprintf(stderr, "jailrun: not warm: %s\n", why_cold_.c_str());
+  return print(*result, line_);
+}
+
 }  // namespace
 
 int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Expected<CommandLine> line = parse_command_line(argc, argv);
   if (!line) return report(line.error(), asks_for_json(argc, argv));
   if (line->help) become("jailrun-full", argv);
-
-  ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
-  RunRequest request;
-  request.list_files = line->json;
-  if (!line->json) {
-    request.forward_out = STDOUT_FILENO;
-    request.forward_err = STDERR_FILENO;
-  }
-  request.launch.inputs = line->files;
-  Expected<std::unique_ptr<Plan>> plan = load_plan(line->policy, line->sets);
-  if (!plan) return report(plan.error(), line->json);
-  set_timeout(**plan, line->timeout_ns);
-  // Netlink is not for the thin binary: jailrun-net is the same with it.
-  if ((*plan)->network == NetworkMode::Loopback && bring_up_loopback == nullptr)
-    become("jailrun-net", argv);
-  request.launch.bring_up_loopback = bring_up_loopback;
-  if (const Expected<void> prepared = prepare(*line, request); !prepared)
-    return report(prepared.error(), line->json);
-  // Not earlier: Ctrl-C must end a script that is still being typed.
-  const Fd cancel = block_signals();
-  request.cancel = cancel.get();
-  Fd out;
-  bool made = false;
-  if (!line->out.empty()) {
-    Expected<Fd> opened = open_out(line->out, made);
-    if (!opened) return report(opened.error(), line->json);
-    out = std::move(*opened);
-    request.out_dir = out.get();
-    request.out_name = line->out;
-  }
-
-  // argv and the environment lie in one block; the jail's init clears its copy.
-  char* end = argv[argc - 1];
-  for (char** variable = environ; *variable != nullptr; ++variable)
-    end = *variable > end ? *variable : end;
-  request.launch.wipe_begin = argv[0];
-  request.launch.wipe_end = end + std::strlen(end);
-
-  const Expected<Result> result = run(**plan, request);
-  if (!result && made) ::rmdir(line->out.c_str());  // only if nothing was taken out
-  return result ? print(*result, *line) : report(result.error(), line->json);
+  return Verb(*line, argv).run(argc, bring_up_loopback);
 }
 
 }  // namespace jailrun

@@ -1,0 +1,70 @@
+// Connection: one client. Its requests are checked here; ending it ends its jails.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "jail/daemon/asio.h"
+#include "jail/daemon/jaild.pb.h"
+#include "jail/daemon/lease.h"
+#include "jail/daemon/wire.h"
+
+namespace jailrun {
+
+class Server;
+
+// Who is at the other end, as the kernel says (SO_PEERCRED).
+struct Peer {
+  std::uint32_t uid = 0, gid = 0;
+  std::int32_t pid = 0;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Server& server, Fd socket, Peer peer);
+
+  Task run(std::shared_ptr<Connection> self);
+  void close();
+  const Peer& peer() const { return peer_; }
+
+ private:
+  struct Pending {
+    daemon::Lease request;
+    std::vector<InputFile> files;
+    Owner owner;
+    LeaseLimits limits;
+    bool narrowed = false;
+    std::int64_t arrived_ns = 0;
+    std::shared_ptr<JailPool> pool;
+  };
+
+  // False: the peer does not keep to the protocol.
+  bool read_frames();
+  bool handle(const daemon::ToDaemon& message, std::vector<Fd> descriptors);
+  void lease(const daemon::Lease& request, std::vector<Fd> descriptors);
+  std::expected<Pending, Refusal> check(const daemon::Lease& request, std::vector<Fd> descriptors);
+  void granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan);
+  void send_leased(const Pending& pending, JailLease& lease, std::vector<std::string> warnings);
+  void ended(std::uint64_t id, JailLease::Closing closing);
+  void kill(const daemon::Kill& request);
+  void kill_any(const daemon::KillJail& request);
+  void list(std::uint64_t request);
+  void refuse(std::uint64_t request, const Refusal& refusal, const std::string& policy = {});
+  void send(daemon::FromDaemon& message, std::vector<Fd> descriptors = {});
+  void flush();
+  Task write_rest(std::shared_ptr<Connection> self);
+
+  Server& server_;
+  Fd socket_;
+  const Peer peer_;
+  std::shared_ptr<Watch> watch_, write_watch_;
+  wire::Reader reader_;
+  std::deque<wire::Frame> outbox_;
+  bool writing_ = false, closed_ = false;
+  std::map<std::uint64_t, Pending> pending_;  // by ticket
+  std::map<std::uint64_t, std::shared_ptr<JailLease>> leases_;
+};
+
+}  // namespace jailrun

@@ -1,0 +1,61 @@
+// jaild: keeps fresh jails ready and lends them. One thread, no network, no guest's byte.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "jail/daemon/server.h"
+#include "jail/daemon/wire.h"
+
+namespace {
+
+// Each waiting jail holds some descriptors.
+void raise_descriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  jailrun::ServerOptions options;
+  options.socket = jailrun::wire::socket_path();
+  options.trusted = {0, ::geteuid()};
+  std::string mode = "0660";
+  std::vector<std::uint32_t> trusted;
+  bool verbose = false;
+
+  CLI::App app("Keeps fresh jails ready and lends them over a unix socket.", "jaild");
+  app.set_version_flag("--version", std::string("jaild ") + JAILRUN_VERSION);
+  app.add_option("--socket", options.socket, "path of the socket")->capture_default_str();
+  app.add_option("--mode", mode, "mode of the socket, octal")->capture_default_str();
+  app.add_option("--group", options.group, "group of the socket: who may ask for jails");
+  app.add_option("--warm", options.warm,
+                 "policies to make ready at once; default: all with pool.min above 0");
+  app.add_option("--trust-owner", trusted, "uids that may say whose jail it is; root always may");
+  app.add_flag("-v,--verbose", verbose, "log each client");
+  CLI11_PARSE(app, argc, argv);
+
+  char* end = nullptr;
+  options.mode = static_cast<std::uint32_t>(std::strtoul(mode.c_str(), &end, 8));
+  if (*end != '\0' || mode.empty() || options.mode > 0777) {
+    std::fprintf(stderr, "jaild: --mode %s is no octal mode; write 0660\n", mode.c_str());
+    return 2;
+  }
+  options.trusted.insert(trusted.begin(), trusted.end());
+  spdlog::set_default_logger(spdlog::stderr_logger_st("jaild"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+  raise_descriptors();
+
+  jailrun::Server server(std::move(options));
+  const jailrun::Expected<void> ran = server.run();
+  if (ran) return 0;
+  spdlog::error("{}", ran.error().line());
+  return 1;
+}
