@@ -24,13 +24,13 @@ namespace jailrun {
 
 struct LeaseRequest {
   std::string policy = "python";
-  std::vector<std::string> overrides;  // "limits.wall=5s"
-  std::string owner;                   // believed from trusted peers only
+  std::vector<std::string> overrides{};  // "limits.wall=5s"
+  std::string owner{};                   // believed from trusted peers only
   struct File {
     std::string name;  // below /data
     int fd;            // opened for reading by the caller, who keeps it
   };
-  std::vector<File> files;
+  std::vector<File> files{};
   std::uint64_t queue_ns = 10'000'000'000;
   bool wants_files = false;
 };

@@ -21,7 +21,7 @@ constexpr std::size_t kMostConnections = 1024, kMostPools = 16, kMostListed = 20
 constexpr std::int64_t kSecondNs = 1'000'000'000;
 // Owners that have not asked for this long may have to make room for another one.
 constexpr std::int64_t kEvictableNs = 30 * kSecondNs;
-constexpr std::chrono::seconds kTick{1};
+constexpr std::chrono::milliseconds kTick{1000}, kEndTick{10};
 
 Error no_socket(const std::string& path, std::string message) {
   return sys_error(Stage::None, path, std::move(message),
@@ -101,6 +101,7 @@ Expected<void> Server::run() {
   asio::co_spawn(io_, accept_clients(), asio::detached);
   asio::co_spawn(io_, heed_signals(), asio::detached);
   asio::co_spawn(io_, tick(), asio::detached);
+  sweep();
   warm_up();
   spdlog::info("jaild listens on {}, mode {:o}", options_.socket, options_.mode);
   io_.run();
@@ -175,6 +176,13 @@ std::expected<std::shared_ptr<JailPool>, Refusal> Server::pool_for(const Catalog
   return pool;
 }
 
+// What a killed jaild left. Its processes died with it, its mounts with them, its ids are free again.
+void Server::sweep() {
+  const std::vector<std::string> swept = sweep_cgroups();
+  counters_.swept += swept.size();
+  for (const std::string& path : swept) spdlog::warn("swept the leftover cgroup {}", path);
+}
+
 void Server::warm_up() {
   for (const std::string& name : options_.warm.empty() ? policy_names() : options_.warm) {
     const auto policy = catalog_.find(name);
@@ -207,7 +215,7 @@ void Server::reload() {
 
 Task Server::tick() {
   for (;;) {
-    timer_.expires_after(kTick);
+    timer_.expires_after(ending_ ? kEndTick : kTick);
     co_await timer_.async_wait(kAwait);
     if (ending_) {
       for (const auto& [key, pool] : pools_) pool->tick();
@@ -253,8 +261,7 @@ void Server::begin_end() {
   for (const auto& [key, pool] : pools_) pool->shut_down();
   for (const auto& [id, weak] : leases_)
     if (const auto lease = weak.lock()) lease->cancel("jaild is ending");
-  // Soon, not at the next whole second.
-  timer_.expires_after(std::chrono::milliseconds(20));
+  timer_.cancel();  // the tick looks at once
 }
 
 bool Server::ended() const {

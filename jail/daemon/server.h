@@ -53,6 +53,7 @@ class Server {
   Task heed_signals();
   Task tick();
   void admit(Fd socket);
+  void sweep();
   void warm_up();
   void reload();
   void begin_end();

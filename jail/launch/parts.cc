@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -88,8 +89,11 @@ Error child_error(const child::Report& report, const char* who) {
   const auto stage = static_cast<Stage>(__atomic_load_n(&report.error_stage, __ATOMIC_ACQUIRE));
   if (stage != Stage::None && stage < Stage::Count)
     return describe(stage, report.error_errno, report.error_index);
+  const std::int64_t* last = std::ranges::max_element(report.end_ns);
+  const std::string reached(*last == 0 ? "" : info(static_cast<Stage>(last - report.end_ns)).name);
   return Error{Stage::Spawn, who, 0,
-               std::string("the jail's ") + who + " was killed while it set the jail up",
+               std::string("the jail's ") + who + " ended while it set the jail up" +
+                   (reached.empty() ? "" : ", after " + reached),
                "raise limits.memory: set-up itself needs about 2 MiB"};
 }
 

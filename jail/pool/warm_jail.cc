@@ -37,6 +37,12 @@ bool send_order(const Fd& socket, const T& order, const Fds& fds) {
 
 Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
+// Nothing more will be said on it. Never waits.
+bool at_end(const Fd& channel) {
+  char byte = 0;
+  return ::recv(channel.get(), &byte, 1, MSG_DONTWAIT) == 0;
+}
+
 Error world_is_dead() {
   return Error{Stage::Spawn, "keeper", 0, "the keeper of the warm jails is dead",
                "ask again: a new one is started"};
@@ -123,14 +129,30 @@ Posture WarmJail::posture() const {
 }
 
 Expected<WarmJail::State> WarmJail::advance() {
+  pollfd entry{control_fd(), POLLIN, 0};
+  if (::poll(&entry, 1, 0) <= 0) return state_;  // event loops wake for nothing now and then
   if (state_ == State::Building) {
     TRY_VOID(order_child());
     state_ = State::Joining;
   } else if (state_ == State::Joining) {
+    if (!said_ready_) TRY_VOID(hear_ready());
+    // Init may be slower than the guest: it has given up its rights when its channel ends.
+    awaits_init_ = !at_end(init_control_);
+    if (awaits_init_) return state_;
     TRY_VOID(admit());
     state_ = State::Parked;
   }
   return state_;
+}
+
+Expected<void> WarmJail::hear_ready() {
+  char byte = 0;
+  ssize_t n = 0;
+  while ((n = ::recv(control_.get(), &byte, 1, 0)) < 0 && errno == EINTR) {
+  }
+  if (n != 1) return std::unexpected(child_error(reports_->guest, "guest"));
+  said_ready_ = true;
+  return {};
 }
 
 // The slot stands; its init gives up its rights while the world is read and the zygote forks.
@@ -151,6 +173,7 @@ Expected<void> WarmJail::order_child() {
     return std::unexpected(
         Error{Stage::Spawn, "zygote", 0, "the zygote is dead", "ask again: a new one is started"});
   }
+  init_control_ = std::move(control_);
   control_ = std::move(channel.owner);
   for (Fd* theirs : {&their_in_, &their_out_, &their_err_, &their_request_, &their_answer_})
     theirs->reset();
@@ -159,11 +182,6 @@ Expected<void> WarmJail::order_child() {
 }
 
 Expected<void> WarmJail::admit() {
-  char byte = 0;
-  ssize_t n = 0;
-  while ((n = ::recv(control_.get(), &byte, 1, 0)) < 0 && errno == EINTR) {
-  }
-  if (n != 1) return std::unexpected(child_error(reports_->guest, "guest"));
   TRY(const Attested seen, attest_guest(posture(), *cgroup_));
   guest_host_pid_ = seen.guest;
   guest_pid_ = seen.guest_inside;
@@ -175,6 +193,7 @@ Expected<void> WarmJail::admit() {
   if (::send(control_.get(), "g", 1, MSG_NOSIGNAL) != 1)
     return std::unexpected(child_error(reports_->guest, "guest"));
   control_.reset();
+  init_control_.reset();
   return {};
 }
 

@@ -46,7 +46,7 @@ class WarmJail {
   State state() const { return state_; }
   // Readable: call advance(). Another descriptor in each state; -1 once Parked. A child that hangs
   // never becomes readable: give it a deadline.
-  int control_fd() const { return control_.get(); }
+  int control_fd() const { return awaits_init_ ? init_control_.get() : control_.get(); }
   Expected<State> advance();
 
   // --- while Parked ---------------------------------------------------------------------------
@@ -97,6 +97,7 @@ class WarmJail {
   Expected<void> make_pipes();
   Expected<void> order_slot();
   Expected<void> order_child();
+  Expected<void> hear_ready();
   Expected<void> admit();
   Posture posture() const;
   World& world_;
@@ -104,7 +105,8 @@ class WarmJail {
   State state_ = State::Building;
   std::uint32_t host_uid_ = 0;
   std::optional<Cgroup> cgroup_;
-  Fd control_;
+  Fd control_, init_control_;
+  bool said_ready_ = false, awaits_init_ = false;
   Fd reports_fd_;
   std::unique_ptr<child::Reports, Unmap> reports_;
   std::array<std::int64_t, kStageCount> marks_{};  // of the owner's own stages
