@@ -61,7 +61,8 @@ inline constexpr OptionInfo kOptions[] = {
     {Option::Cold, "cold", nullptr, false, kBothVerbs,
      "build the jail here and now, ask no daemon for one that is ready"},
     {Option::Warm, "warm", nullptr, false, kBothVerbs,
-     "take a jail that jaild has ready, or fail with the reason (default: take one if there is one)"},
+     "take a jail that jaild has ready, or fail with the reason (default: take one if there is "
+     "one)"},
     {Option::Json, "json", nullptr, false, kBothVerbs,
      "print one Result as JSON instead of the guest's output (jail/run/result.schema.json)"},
     {Option::Verbose, "verbose", nullptr, false, kBothVerbs,

@@ -7,7 +7,8 @@
 namespace jailrun::child {
 namespace {
 
-// Descriptors are gathered up here first, so that none is overwritten before it is moved.
+// Descriptors are gathered from here on first, at numbers that are free, so that none is
+// overwritten before it is moved: an owner with many jails has its own ones up there.
 constexpr int kHigh = 64;
 
 void arrange_descriptors(const KeeperArgs* args) {
@@ -17,10 +18,12 @@ void arrange_descriptors(const KeeperArgs* args) {
   const int wanted[] = {static_cast<int>(null), args->log_fd,    args->log_fd,    base->control_fd,
                         args->plan_fd,          args->zygote_fd, args->program_fd};
   constexpr int kCount = sizeof wanted / sizeof wanted[0];
+  long high[kCount];
   for (int i = 0; i < kCount; ++i)
-    must(base, Stage::CloseDescriptors, sys(SYS_dup3, wanted[i], kHigh + i, 0), i);
+    high[i] =
+        must(base, Stage::CloseDescriptors, sys(SYS_fcntl, wanted[i], 0 /* F_DUPFD */, kHigh), i);
   for (int i = 0; i < kCount; ++i)
-    must(base, Stage::CloseDescriptors, sys(SYS_dup3, kHigh + i, i, i < 3 ? 0 : kCloexec), i);
+    must(base, Stage::CloseDescriptors, sys(SYS_dup3, high[i], i, i < 3 ? 0 : kCloexec), i);
   must(base, Stage::CloseDescriptors, sys(SYS_close_range, kCount, ~0U, 0));
   // These three are the program's to use.
   for (const int fd : {kKeeperSocket, kKeeperPlan, kZygoteSocket})

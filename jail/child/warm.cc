@@ -41,6 +41,11 @@ void take_descriptors(const ChildArgs* args, const int* fds) {
     ++target;
   }
   must(args, Stage::CloseDescriptors, sys(SYS_close_range, kControl + 1, ~0U, 0));
+  // What spawned the zygote had them ignored: libc's own two (posix_spawn leaves them so).
+  const struct {
+    long handler, flags, restorer, mask;
+  } standard{};
+  for (const int signal : {32, 33}) sys(SYS_rt_sigaction, signal, ptr(&standard), 0, 8);
   const unsigned long none = 0;
   must(args, Stage::CloseDescriptors,
        sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, ptr(&none), 0, 8));

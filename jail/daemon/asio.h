@@ -4,6 +4,8 @@
 // begins): each co_await is a statement of its own here.
 #pragma once
 
+#include <poll.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -33,16 +35,30 @@ class Watch {
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy >= 0) descriptor_.assign(copy, ignored);
   }
+  // Closing alone would not do: epoll goes on to report an open file as long as anybody has it, and
+  // Asio would take that for news of whatever it watches in this one's place by then.
+  ~Watch() {
+    if (descriptor_.is_open()) ::close(descriptor_.release());
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
   // False: cancelled, or out of descriptors.
   asio::awaitable<bool> readable() {
-    const auto [error] =
-        co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_read, kAwait);
-    co_return !error;
+    for (;;) {
+      const auto [error] =
+          co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_read, kAwait);
+      if (error) co_return false;
+      if (is_ready(POLLIN)) co_return true;
+    }
   }
   asio::awaitable<bool> writable() {
-    const auto [error] =
-        co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_write, kAwait);
-    co_return !error;
+    for (;;) {
+      const auto [error] =
+          co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_write, kAwait);
+      if (error) co_return false;
+      if (is_ready(POLLOUT)) co_return true;
+    }
   }
   void cancel() {
     boost::system::error_code ignored;
@@ -50,6 +66,13 @@ class Watch {
   }
 
  private:
+  // Asio recycles its records of descriptors while events of their former ones still wait in its
+  // queue: about one wait in some thousands ends for nothing.
+  bool is_ready(short events) {
+    pollfd entry{descriptor_.native_handle(), events, 0};
+    return ::poll(&entry, 1, 0) > 0;
+  }
+
   asio::posix::stream_descriptor descriptor_;
 };
 

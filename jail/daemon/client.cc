@@ -189,17 +189,15 @@ std::string query(fields::ToDaemon what, std::uint64_t number, std::optional<std
 
 Expected<JailList> Client::ps() {
   TRY_VOID(send(query(fields::ToDaemon::Ps, next_request_++, std::nullopt), {}));
-  TRY(Message message, wait_for([](const Message& each) {
-        return std::holds_alternative<JailList>(each);
-      }));
+  TRY(Message message,
+      wait_for([](const Message& each) { return std::holds_alternative<JailList>(each); }));
   return std::get<JailList>(std::move(message));
 }
 
 Expected<Metrics> Client::stats() {
   TRY_VOID(send(query(fields::ToDaemon::Stats, next_request_++, std::nullopt), {}));
-  TRY(Message message, wait_for([](const Message& each) {
-        return std::holds_alternative<Metrics>(each);
-      }));
+  TRY(Message message,
+      wait_for([](const Message& each) { return std::holds_alternative<Metrics>(each); }));
   return std::get<Metrics>(std::move(message));
 }
 

@@ -12,15 +12,10 @@
 namespace jailrun {
 namespace {
 
-constexpr std::size_t kMostLeases = 256;    // and waiting requests, of one connection
-constexpr std::size_t kMostUnsent = 512;    // messages that a client does not take
+constexpr std::size_t kMostLeases = 256;  // and waiting requests, of one connection
+constexpr std::size_t kMostUnsent = 512;  // messages that a client does not take
 constexpr std::size_t kMostOverrides = 32;
 constexpr std::size_t kMostOwnerBytes = 128;
-
-Refusal refusal_from(std::string_view name, const Error& error) {
-  const std::string text = error.errno_value == 0 ? "" : ": " + errno_name(error.errno_value);
-  return {0, std::string(name), error.message + text, error.remedy};
-}
 
 std::unexpected<Refusal> refused(std::string_view name, std::string message, std::string remedy) {
   return std::unexpected(Refusal{0, std::string(name), std::move(message), std::move(remedy)});
@@ -162,10 +157,12 @@ void Connection::lease(const daemon::Lease& request, std::vector<Fd> descriptors
 
 void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan) {
   auto node = pending_.extract(ticket);
-  if (node.empty()) return;
+  if (node.empty()) {
+    if (loan) loan->world->discard(*loan->jail);
+    return;
+  }
   Pending pending = std::move(node.mapped());
-  if (!loan)
-    return refuse(pending.request.request(), loan.error(), pending.request.policy());
+  if (!loan) return refuse(pending.request.request(), loan.error(), pending.request.policy());
   const auto lease = std::make_shared<JailLease>(
       server_.io(), std::move(*loan),
       JailLease::Terms{ticket, pending.owner, pending.limits, pending.narrowed,
@@ -173,7 +170,7 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
   std::vector<std::string> warnings;
   if (const Expected<void> ready = lease->prepare(std::move(pending.files), warnings); !ready) {
     const Error& error = ready.error();
-    const std::string_view name = error.object == "mount" ? refusal::kFileNotMountable
+    const std::string_view name = error.object == "mount"            ? refusal::kFileNotMountable
                                   : error.stage == Stage::OpenInputs ? refusal::kBadFile
                                                                      : refusal::kBuildFailed;
     return refuse(pending.request.request(), refusal_from(name, error), pending.request.policy());
@@ -182,11 +179,12 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
   server_.add(lease);
   send_leased(pending, *lease, std::move(warnings));
   if (closed_) return;  // it was gone already: close() has ended the lease
-  lease->start([weak = weak_from_this(), &server = server_](std::uint64_t id,
-                                                           JailLease::Closing closing) {
-    server.note_end(id, closing.result);
-    if (const auto self = weak.lock(); self && !self->closed_) self->ended(id, std::move(closing));
-  });
+  lease->start(
+      [weak = weak_from_this(), &server = server_](std::uint64_t id, JailLease::Closing closing) {
+        server.note_end(id, closing.result);
+        if (const auto self = weak.lock(); self && !self->closed_)
+          self->ended(id, std::move(closing));
+      });
 }
 
 void Connection::send_leased(const Pending& pending, JailLease& lease,

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "jail/run/collect.h"
 
@@ -24,6 +25,12 @@ constexpr std::chrono::seconds kWalkDeadline{35};
 JailLease::JailLease(asio::io_context& io, Loan loan, Terms terms)
     : io_(io), loan_(std::move(loan)), terms_(std::move(terms)), timer_(io) {
   loan_.jail->holder = this;
+}
+
+// Whoever gives up a lease before its jail is gone (its client may end while it is being told) must
+// not leave the jail pointing here.
+JailLease::~JailLease() {
+  if (loan_.jail != nullptr && loan_.jail->holder == this) loan_.world->discard(*loan_.jail);
 }
 
 Expected<void> JailLease::prepare(std::vector<InputFile> files,
@@ -48,7 +55,7 @@ Expected<void> JailLease::prepare(std::vector<InputFile> files,
     }
     if (ready) ready = jail.attach(std::move(inputs));
   }
-  if (!ready) loan_.world->discard(*loan_.jail);
+  if (!ready) loan_.world->discard(*std::exchange(loan_.jail, nullptr));
   return ready;
 }
 
@@ -68,11 +75,25 @@ void JailLease::start(Done done) {
   arm();
 }
 
-Task JailLease::watch_oom([[maybe_unused]] std::shared_ptr<JailLease> self, std::shared_ptr<Watch> watch) {
-  const bool readable = co_await watch->readable();
-  if (!readable || ended_ns_ != 0) co_return;
-  evidence_.oom_event = true;
-  kill();
+Task JailLease::watch_oom([[maybe_unused]] std::shared_ptr<JailLease> self,
+                          std::shared_ptr<Watch> watch) {
+  for (;;) {
+    const bool readable = co_await watch->readable();
+    if (!readable || ended_ns_ != 0 || killed_ns_ != 0) co_return;
+    // v1 tells every group below the one that is out of memory: as in judge(), only a jail that was
+    // near its own limit dies of it.
+    const Cgroup& cgroup = loan_.jail->jail->cgroup();
+    std::uint64_t events = 0;
+    (void)!::read(cgroup.oom_event(), &events, sizeof events);
+    const CgroupEvidence seen = cgroup.evidence();
+    if (seen.oom_kills > 0 ||
+        seen.memory_peak_bytes.value_or(0) >= terms_.limits.memory_bytes / 8 * 7) {
+      evidence_.oom_event = true;
+      kill();
+      co_return;
+    }
+    spdlog::warn("lease {}: a group above it is out of memory", terms_.id);
+  }
 }
 
 void JailLease::kill() {

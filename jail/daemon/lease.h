@@ -37,6 +37,9 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   using Done = std::function<void(std::uint64_t id, Closing closing)>;
 
   JailLease(asio::io_context& io, Loan loan, Terms terms);
+  ~JailLease();
+  JailLease(const JailLease&) = delete;
+  JailLease& operator=(const JailLease&) = delete;
 
   // Gives the jail what the lease says: limits, files. Error: then the jail is gone already.
   Expected<void> prepare(std::vector<InputFile> files, std::vector<std::string>& warnings);

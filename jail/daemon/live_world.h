@@ -19,7 +19,7 @@ class LiveWorld;
 class JailHolder {
  public:
   virtual void guest_ended() = 0;
-  virtual void gone() = 0;  // every process of it
+  virtual void gone() = 0;                  // every process of it
   virtual void lost(const Error& why) = 0;  // the keeper is dead, and so all of it: then gone()
 
  protected:

@@ -13,18 +13,13 @@ constexpr std::int64_t kBuildDeadlineNs = 5 * kSecondNs;
 // Failed builds in a row after which the interpreter is taken to be at fault.
 constexpr std::uint32_t kBuildsBeforeNewWorld = 5, kBuildsBeforeRefusal = 3;
 constexpr std::int64_t kIdleNs = 600 * kSecondNs;
-// An interpreter that dies sooner than this after it was ready counts as one that cannot be started.
+// An interpreter that dies sooner than this after it was ready counts as one that cannot be
+// started.
 constexpr std::int64_t kShortLifeNs = 10 * kSecondNs;
 
 std::uint32_t builders() {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
   return static_cast<std::uint32_t>(std::clamp(cpus, 1l, 8l));
-}
-
-Refusal refusal_of(std::string_view name, const Error& error) {
-  return {0, std::string(name), error.message + (error.errno_value == 0 ? "" : ": ") +
-                                    (error.errno_value == 0 ? "" : errno_name(error.errno_value)),
-          error.remedy};
 }
 
 }  // namespace
@@ -43,8 +38,8 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
                        LoanDone done) {
   const std::int64_t now = monotonic_ns();
   if (shutting_down_) {
-    return done(std::unexpected(Refusal{0, std::string(refusal::kShuttingDown),
-                                        "jaild is ending", "ask the next one"}));
+    return done(std::unexpected(
+        Refusal{0, std::string(refusal::kShuttingDown), "jaild is ending", "ask the next one"}));
   }
   pacing_.arrived(now);
   const auto wait = static_cast<std::int64_t>(std::min<std::uint64_t>(wait_ns, 3600 * kSecondNs));
@@ -53,7 +48,8 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
     lend(true, std::move(waiter));
     return pump();
   }
-  if (!usable() && !next_ && now < no_world_before_ns_)
+  // One death is waited out; an interpreter that cannot be started is not.
+  if (!usable() && !next_ && world_failures_ > 1 && now < no_world_before_ns_)
     return waiter.done(std::unexpected(last_failure_));
   if (wait_ns == 0) {
     waiter.done(std::unexpected(Refusal{0, std::string(refusal::kDeadlineExceeded),
@@ -62,9 +58,9 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
   }
   std::optional<Waiter> gone = waiting_.push(owner, std::move(waiter));
   if (gone) {
-    gone->done(std::unexpected(
-        Refusal{0, std::string(refusal::kQueueFull),
-                std::to_string(kMostWaiting) + " requests wait already", "ask again later"}));
+    gone->done(std::unexpected(Refusal{0, std::string(refusal::kQueueFull),
+                                       std::to_string(kMostWaiting) + " requests wait already",
+                                       "ask again later"}));
   }
   arm_deadline();
   pump();
@@ -101,8 +97,8 @@ void JailPool::arm_deadline() {
 
 void JailPool::expire() {
   const std::int64_t now = monotonic_ns();
-  const std::string why = memory_short_        ? "the host is short of memory"
-                          : !usable()          ? "the interpreter is not ready yet"
+  const std::string why = memory_short_         ? "the host is short of memory"
+                          : !usable()           ? "the interpreter is not ready yet"
                           : build_failures_ > 0 ? last_failure_.message
                                                 : "all jails are in use";
   const Refusal refusal{0, std::string(refusal::kDeadlineExceeded),
@@ -110,123 +106,6 @@ void JailPool::expire() {
   waiting_.take([&](const Waiter& waiter) { return waiter.deadline_ns <= now; },
                 [&](Waiter&& waiter) { waiter.done(std::unexpected(refusal)); });
   arm_deadline();
-}
-
-// --- worlds -------------------------------------------------------------------------------------
-
-LiveWorld::Events JailPool::events_of(std::shared_ptr<std::weak_ptr<LiveWorld>> world) {
-  const std::weak_ptr<JailPool> weak = weak_from_this();
-  LiveWorld::Events events;
-  events.ready = [weak, world](const std::string& report) {
-    if (const auto self = weak.lock()) self->world_ready(world->lock(), report);
-  };
-  events.failed = [weak, world](const Error& why) {
-    if (const auto self = weak.lock()) self->world_failed(world->lock(), why);
-  };
-  events.parked_died = [weak](PooledJail& jail) {
-    const auto self = weak.lock();
-    if (!self) return;
-    std::erase_if(self->parked_, [&](const Parked& each) { return each.jail == &jail; });
-    ++self->count().parked_deaths;
-    spdlog::warn("policy {}: a parked jail died", self->policy_->spec.name);
-  };
-  events.jail_removed = [weak] {
-    if (const auto self = weak.lock())
-      asio::post(self->io_, [self] {
-        self->sweep_worlds();
-        self->pump();
-      });
-  };
-  return events;
-}
-
-void JailPool::start_world() {
-  const std::int64_t now = monotonic_ns();
-  if (next_ || shutting_down_) return;
-  if (now < no_world_before_ns_) return wake_at(no_world_before_ns_);
-  ++count().worlds_started;
-  auto slot = std::make_shared<std::weak_ptr<LiveWorld>>();
-  Expected<std::shared_ptr<LiveWorld>> world = LiveWorld::start(io_, policy_, events_of(slot));
-  if (!world) return world_failed(nullptr, world.error());
-  *slot = *world;
-  next_ = std::move(*world);
-}
-
-void JailPool::world_ready(const std::shared_ptr<LiveWorld>& world, const std::string& report) {
-  if (!world || world != next_) return;
-  const double seconds = static_cast<double>(monotonic_ns() - world->started_ns()) / 1e9;
-  count().import_seconds = seconds;
-  spdlog::info("policy {}: world ready after {:.0f} ms: {}", policy_->spec.name, seconds * 1e3,
-               report);
-  if (world_) retire_world();
-  world_ = std::move(next_);
-  next_.reset();
-  world_failures_ = build_failures_ = 0;
-  no_build_before_ns_ = 0;
-  pump();
-}
-
-void JailPool::world_failed(const std::shared_ptr<LiveWorld>& world, const Error& why) {
-  const bool starting = !world || world == next_, serving = world && world == world_;
-  if (!starting && !serving) return;
-  const std::int64_t now = monotonic_ns();
-  spdlog::error("policy {}: {}", policy_->spec.name, why.line());
-  ++count().worlds_failed;
-  last_failure_ = refusal_of(refusal::kWarmupFailed, why);
-  if (starting && next_) {
-    old_.push_back(std::move(next_));
-    next_.reset();
-  }
-  if (starting || now - world->started_ns() < kShortLifeNs) {
-    ++world_failures_;
-    no_world_before_ns_ = now + backoff_ns(world_failures_, 200 * kMsNs, 60 * kSecondNs);
-  }
-  if (serving) retire_world();
-  if (starting && !usable()) refuse_all(last_failure_);
-  // Not from inside of the world's own event.
-  asio::post(io_, [self = shared_from_this()] {
-    self->sweep_worlds();
-    self->pump();
-  });
-}
-
-void JailPool::retire_world() {
-  spdlog::info("policy {}: interpreter retired after {} children; {} jails of it live",
-               policy_->spec.name, world_->children(), world_->jail_count());
-  world_->retire();
-  old_.push_back(std::move(world_));
-  world_.reset();
-}
-
-void JailPool::sweep_worlds() {
-  std::erase_if(old_, [&](const std::shared_ptr<LiveWorld>& world) {
-    if (world->jail_count() > 0) return false;
-    world->close();
-    return true;
-  });
-}
-
-void JailPool::drop_parked() {
-  std::deque<Parked> all;
-  all.swap(parked_);
-  for (const Parked& each : all) each.world->discard(*each.jail);
-}
-
-void JailPool::set_policy(Catalog::Found policy) {
-  policy_ = std::move(policy);
-  pacing_.set_plan(policy_->plan->pool);
-  // What was made by the old text is no jail of this policy any more.
-  drop_parked();
-  if (world_) retire_world();
-  if (next_) {
-    next_->retire();
-    old_.push_back(std::move(next_));
-    next_.reset();
-  }
-  world_failures_ = 0;
-  no_world_before_ns_ = 0;
-  sweep_worlds();
-  pump();
 }
 
 // --- making jails -------------------------------------------------------------------------------
@@ -306,7 +185,8 @@ asio::awaitable<Expected<void>> JailPool::join(PooledJail& jail) {
   co_return Expected<void>{};
 }
 
-Task JailPool::build([[maybe_unused]] std::shared_ptr<JailPool> self, std::shared_ptr<LiveWorld> world) {
+Task JailPool::build([[maybe_unused]] std::shared_ptr<JailPool> self,
+                     std::shared_ptr<LiveWorld> world) {
   const std::int64_t begun = monotonic_ns();
   Expected<std::unique_ptr<WarmJail>> made = WarmJail::begin(world->world());
   if (!made) {
@@ -346,7 +226,7 @@ void JailPool::build_failed(const std::shared_ptr<LiveWorld>& world, const Error
   if (world != world_) return pump();  // it was retired meanwhile
   ++build_failures_;
   spdlog::warn("policy {}: no new jail: {}", policy_->spec.name, why.line());
-  last_failure_ = refusal_of(refusal::kBuildFailed, why);
+  last_failure_ = refusal_from(refusal::kBuildFailed, why);
   no_build_before_ns_ = monotonic_ns() + backoff_ns(build_failures_, 5 * kMsNs, 5 * kSecondNs);
   if (build_failures_ >= kBuildsBeforeRefusal) refuse_all(last_failure_);
   if (build_failures_ == kBuildsBeforeNewWorld) {
@@ -395,17 +275,14 @@ void JailPool::shut_down() {
   sweep_worlds();
 }
 
-bool JailPool::empty() const {
-  return worlds().empty() && waiting_.empty() && building_ == 0;
-}
+bool JailPool::empty() const { return worlds().empty() && waiting_.empty() && building_ == 0; }
 
 bool JailPool::unused() const {
   if (kept_ || !waiting_.empty()) return false;
   const auto all = worlds();
   return std::none_of(all.begin(), all.end(), [](const auto& world) {
-    return std::any_of(world->jails().begin(), world->jails().end(), [](const auto& jail) {
-      return jail->state == PooledJail::State::Leased;
-    });
+    return std::any_of(world->jails().begin(), world->jails().end(),
+                       [](const auto& jail) { return jail->state == PooledJail::State::Leased; });
   });
 }
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "jail/sys/error.h"
+
 namespace jailrun {
 
 struct Refusal {
@@ -12,6 +14,12 @@ struct Refusal {
   std::string name, message, remedy;
   std::string line() const { return message + " (" + name + "); " + remedy; }
 };
+
+// An Error of ours, told to a client.
+inline Refusal refusal_from(std::string_view name, const Error& error) {
+  const std::string text = error.errno_value == 0 ? "" : ": " + errno_name(error.errno_value);
+  return {0, std::string(name), error.message + text, error.remedy};
+}
 
 namespace refusal {
 

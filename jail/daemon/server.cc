@@ -74,12 +74,13 @@ Expected<void> Server::listen() {
     return std::unexpected(Error{Stage::None, path, 0, "another jaild has " + path,
                                  "end that one first, or give another --socket"});
   }
+  sweep();
   listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ::unlink(path.c_str());  // of one that was killed: the lock says that nobody listens
   // Nobody may connect before mode and group are as asked for.
   const mode_t before = ::umask(0777);
-  const bool bound = ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address),
-                            sizeof address) == 0;
+  const bool bound =
+      ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   ::umask(before);
   if (!bound) return std::unexpected(no_socket(path, "cannot bind " + path));
   if (!options_.group.empty()) {
@@ -101,7 +102,6 @@ Expected<void> Server::run() {
   asio::co_spawn(io_, accept_clients(), asio::detached);
   asio::co_spawn(io_, heed_signals(), asio::detached);
   asio::co_spawn(io_, tick(), asio::detached);
-  sweep();
   warm_up();
   spdlog::info("jaild listens on {}, mode {:o}", options_.socket, options_.mode);
   io_.run();
@@ -176,7 +176,8 @@ std::expected<std::shared_ptr<JailPool>, Refusal> Server::pool_for(const Catalog
   return pool;
 }
 
-// What a killed jaild left. Its processes died with it, its mounts with them, its ids are free again.
+// What a killed jaild left. Its processes died with it, its mounts with them, its ids are free
+// again.
 void Server::sweep() {
   const std::vector<std::string> swept = sweep_cgroups();
   counters_.swept += swept.size();
@@ -190,8 +191,7 @@ void Server::warm_up() {
       spdlog::error("{}; {}", policy.error().message, policy.error().remedy);
       continue;
     }
-    if ((*policy)->plan->pool.max == 0 ||
-        (options_.warm.empty() && (*policy)->plan->pool.min == 0))
+    if ((*policy)->plan->pool.max == 0 || (options_.warm.empty() && (*policy)->plan->pool.min == 0))
       continue;
     const auto pool = pool_for(*policy, Owner{::geteuid(), ""});
     if (!pool) continue;
@@ -271,9 +271,7 @@ bool Server::ended() const {
 
 // --- accounts -----------------------------------------------------------------------------------
 
-void Server::add(const std::shared_ptr<JailLease>& lease) {
-  leases_[lease->terms().id] = lease;
-}
+void Server::add(const std::shared_ptr<JailLease>& lease) { leases_[lease->terms().id] = lease; }
 
 std::shared_ptr<JailLease> Server::find(std::uint64_t lease) const {
   const auto found = leases_.find(lease);
@@ -317,8 +315,7 @@ void Server::list(const Peer& peer, daemon::Ps& into) const {
         entry.set_uid(lease->second->terms().owner.uid);
         entry.set_owner(lease->second->terms().owner.name);
         entry.set_leased_ns(static_cast<std::uint64_t>(now - lease->second->started_ns()));
-        entry.set_memory_bytes(
-            jail->jail->cgroup().evidence().memory_peak_bytes.value_or(0));
+        entry.set_memory_bytes(jail->jail->cgroup().evidence().memory_peak_bytes.value_or(0));
       }
     }
   }

@@ -245,6 +245,8 @@ bool WarmJail::note(const Ended& ended) {
     mark(Stage::Run);
   } else if (ended.pid == init_pid_ && init_pid_ != 0) {
     init_ended_ = true;
+  } else {
+    return false;
   }
   return gone();
 }

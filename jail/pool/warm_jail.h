@@ -66,7 +66,8 @@ class WarmJail {
   // --- while leased ---------------------------------------------------------------------------
   Cgroup& cgroup() { return *cgroup_; }
   void kill();  // every process; their end comes as events of the World
-  // For each event of the World. True when the last process of this jail is gone.
+  // For each event of the World. True when it is the end of this jail's last process; events of
+  // other jails change nothing.
   bool note(const Ended& ended);
   bool guest_ended() const { return guest_reaped_; }  // then kill() what it left
   // Init ends when everything else in its pid namespace has.

@@ -214,8 +214,7 @@ Expected<void> Collector::take(const std::string& path, const Fd& file) {
   std::string text;
   const bool good_name = printable(path, text);
   struct stat st{};
-  if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) ||
-      st.st_dev != request_.device) {
+  if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_dev != request_.device) {
     skip(text, reason_of(Found::NotRegular));
     return {};
   }

@@ -24,8 +24,8 @@ struct Collection {
   std::vector<SkippedFile> skipped;  // at most 100; then one entry counts the rest
 };
 
-// The walk of /work by a process of its own: what it finds comes on `socket`, its end as end of file
-// there. The caller kills it when it has heard enough, and reaps it.
+// The walk of /work by a process of its own: what it finds comes on `socket`, its end as end of
+// file there. The caller kills it when it has heard enough, and reaps it.
 struct Walk {
   Fd socket;
   int pid = 0;

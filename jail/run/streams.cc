@@ -15,9 +15,9 @@ constexpr std::size_t kSafeWrite = 4096;
 // A pipe says POLLERR, a socket only POLLHUP.
 constexpr short kReaderGone = POLLERR | POLLHUP;
 
-// What waits to be passed on is passed on first: memory stays bounded by one chunk. A stream that is
-// longer than the limit is read no further, but stays open: its writer blocks until it is killed,
-// and does not get to tell of a broken pipe.
+// What waits to be passed on is passed on first: memory stays bounded by one chunk. A stream that
+// is longer than the limit is read no further, but stays open: its writer blocks until it is
+// killed, and does not get to tell of a broken pipe.
 bool reads(const OutputStream& stream) {
   return !stream.truncated && (stream.forward < 0 || stream.captured.empty());
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -106,6 +107,11 @@ bool maps_written(pid_t child) {
   return written;
 }
 
+// argv and environment lie in one block; a slot's init clears its copy.
+struct Block {
+  char *begin, *end;
+} own_block;
+
 // The owner sees a failure as the end of the control channel, and its cause in the Reports: init's
 // own words first.
 void fail_slot(Reports* reports, Stage stage, int error) {
@@ -114,8 +120,7 @@ void fail_slot(Reports* reports, Stage stage, int error) {
   reports->init.error_stage = static_cast<std::uint32_t>(stage);
 }
 
-void build_slot(const WarmPlan& plan, const SlotOrder& order, const int* fds,
-                unsigned count) {
+void build_slot(const WarmPlan& plan, const SlotOrder& order, const int* fds, unsigned count) {
   void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[kSlotReports], 0);
   if (page == MAP_FAILED) return;
   auto* reports = static_cast<Reports*>(page);
@@ -131,6 +136,8 @@ void build_slot(const WarmPlan& plan, const SlotOrder& order, const int* fds,
   args.task_file_count = count - kSlotTasks;
   args.uid = kGuestUid;
   args.hostname = "jail";
+  args.wipe_begin = own_block.begin;
+  args.wipe_end = own_block.end;
   args.fail_at = order.fail_at;
   args.workdir = "/work";
 
@@ -188,7 +195,7 @@ void reap() {
 }  // namespace
 }  // namespace jailrun
 
-int main() {
+int main(int, char** argv) {
   using namespace jailrun;
   for (const int fd : {child::kKeeperSocket, child::kKeeperPlan, child::kZygoteSocket})
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -201,6 +208,9 @@ int main() {
     std::fputs("jailrun-spawner: of another version than its owner; install one build\n", stderr);
     return 1;
   }
+  own_block = {argv[0], argv[0] + std::strlen(argv[0])};
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    own_block.end = std::max(own_block.end, *variable + std::strlen(*variable));
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGCHLD);

@@ -5,8 +5,12 @@
 #include <Python.h>
 #include <sys/prctl.h>
 
+#include <cstring>
+
 #include "jail/child/orders.h"
 #include "jail/child/raw.h"
+#include "jail/child/steps.h"
+#include "jail/run/frames.h"  // its numbers only
 #include "jail/zygote/heap.h"
 
 namespace {
@@ -121,6 +125,96 @@ PyObject* park(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+// All of `size` bytes; false: the other side has closed.
+bool read_all(int fd, char* to, long size) {
+  while (size > 0) {
+    const long n = sys(SYS_read, fd, ptr(to), size);
+    if (n == -kEintr) continue;
+    if (n <= 0) return false;
+    to += n;
+    size -= n;
+  }
+  return true;
+}
+
+std::uint32_t number_at(const char* at) {
+  std::uint32_t value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+PyObject* no_request() {
+  PyErr_SetString(PyExc_ValueError, "not a request");
+  return nullptr;
+}
+
+// (received, argv, script) of a whole frame without its first two numbers. Everything in it comes
+// from the client whose script runs here: it is checked so that a mistake is named.
+PyObject* parse_request(const char* at, const char* end, std::int64_t received) {
+  std::uint32_t count = number_at(at);
+  at += 4;
+  PyObject* argv = PyList_New(0);
+  for (; argv != nullptr && count > 0; --count) {
+    const std::uint32_t length = end - at < 4 ? ~0U : number_at(at);
+    if (length > end - at - 4) {
+      Py_DECREF(argv);
+      return no_request();
+    }
+    PyObject* text = PyUnicode_DecodeFSDefaultAndSize(at + 4, static_cast<Py_ssize_t>(length));
+    const bool kept = text != nullptr && PyList_Append(argv, text) == 0;
+    Py_XDECREF(text);
+    if (!kept) Py_CLEAR(argv);
+    at += 4 + length;
+  }
+  if (argv == nullptr) return nullptr;
+  return Py_BuildValue("(LNy#)", static_cast<long long>(received), argv, at,
+                       static_cast<Py_ssize_t>(end - at));
+}
+
+// The owner's word, before it hands the pipe to a client, that a request comes soon: what was
+// touched long ago has left the caches, and running it again while the lease is on its way brings
+// it back.
+constexpr std::uint32_t kNudge = 0x306e726a;  // "jrn0"
+constexpr long kNudgeSize = sizeof kNudge;
+
+// Native, because what runs between a parked jail's wake-up and its first bytecode is waited for.
+PyObject* receive_request(PyObject*, PyObject* number) {
+  const auto fd = static_cast<int>(PyLong_AsLong(number));
+  char first[4096];
+  long n = 0;
+  do {
+    n = sys(SYS_read, fd, ptr(first), sizeof first);
+  } while (n == -kEintr);
+  const std::int64_t received = child::now_ns();
+  constexpr long kHeader = 12;  // magic, size, count
+  if (n == kNudgeSize && number_at(first) == kNudge) Py_RETURN_TRUE;
+  if (n > kNudgeSize && number_at(first) == kNudge) {  // a request is there: no time to lose
+    n -= kNudgeSize;
+    std::memmove(first, first + kNudgeSize, static_cast<std::size_t>(n));
+  }
+  if (n > 0 && n < kHeader) n = read_all(fd, first + n, kHeader - n) ? kHeader : 0;
+  if (n <= 0) Py_RETURN_NONE;
+  const std::uint32_t size = number_at(first + 4);
+  if (number_at(first) != kRequestMagic || size < 4 || size > kMaxRequestBytes) return no_request();
+  if (size + 8L <= n) {
+    sys(SYS_close, fd);
+    return parse_request(first + 8, first + 8 + size, received);
+  }
+  PyObject* whole = PyBytes_FromStringAndSize(nullptr, size);
+  if (whole == nullptr) return nullptr;
+  char* bytes = PyBytes_AsString(whole);
+  std::memcpy(bytes, first + 8, static_cast<std::size_t>(n - 8));
+  PyObject* request = Py_None;
+  if (read_all(fd, bytes + n - 8, size - (n - 8))) {
+    sys(SYS_close, fd);
+    request = parse_request(bytes, bytes + size, received);
+  } else {
+    Py_INCREF(request);
+  }
+  Py_DECREF(whole);
+  return request;
+}
+
 PyObject* freeze(PyObject*, PyObject*) {
   char text[256];
   jailrun::zygote::freeze_heap(text, sizeof text);
@@ -141,6 +235,9 @@ PyMethodDef methods[] = {
     {"next_child", next_child, METH_NOARGS,
      "Fork as ordered. 0 in a child, which is confined; -1 in the zygote when it is to end."},
     {"park", park, METH_NOARGS, "In a child: wait until the owner has attested it."},
+    {"receive", receive_request, METH_O,
+     "(nanoseconds, argv, script) of the request on FD, which is then closed; True where the owner "
+     "says that one is to come soon; None when its writer is gone."},
     {"immortalize", immortalize, METH_O, "Let no child write the reference counts of LIST."},
     {"freeze_heap", freeze, METH_NOARGS, "Make this process cheap to fork; says what was done."},
     {nullptr, nullptr, 0, nullptr}};

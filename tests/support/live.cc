@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "tests/support/census.h"
+#include "tests/support/start.h"
 
 namespace jailrun::test {
 namespace {
@@ -35,7 +36,8 @@ Pipe make_pipe() {
 
 }  // namespace
 
-Live::Live(const std::vector<std::string>& argv, const std::function<void()>& prepare) {
+Live::Live(const std::vector<std::string>& words, const std::function<void()>& prepare) {
+  const std::vector<std::string> argv = as_started(words);
   ::signal(SIGPIPE, SIG_IGN);
   Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
   std::vector<char*> pointers;
@@ -111,11 +113,13 @@ Outcome Live::finish() {
 }
 
 pid_t Live::init() const {
+  if (is_warm_start()) return warm_init(warm_guest(pid_));
   const std::vector<pid_t> found = children(pid_);
   return found.empty() ? -1 : found.front();
 }
 
 pid_t Live::guest() const {
+  if (is_warm_start()) return warm_guest(pid_);
   const std::vector<pid_t> found = children(init());
   return found.empty() ? -1 : found.front();
 }
@@ -160,7 +164,7 @@ bool ends_within(const Fd& pidfd, int ms) {
 Outcome jailrun(std::vector<std::string> arguments, const std::string& input) {
   arguments.insert(arguments.begin(), jailrun_program());
   return run_command(
-      {.argv = std::move(arguments), .input = input, .environment = {}, .directory = {}});
+      {.argv = as_started(arguments), .input = input, .environment = {}, .directory = {}});
 }
 
 std::string left_for_good(const std::map<std::string, std::string>& before) {

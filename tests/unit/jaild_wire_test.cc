@@ -172,7 +172,8 @@ TEST(Client, AsksInWordsThatProtobufUnderstands) {
   while (seen.size() < 2) {
     ASSERT_TRUE(reader.receive(server.get(), 0));
     while (const auto frame = reader.next().value())
-      ASSERT_TRUE(seen.emplace_back().ParseFromArray(frame->data(), static_cast<int>(frame->size())));
+      ASSERT_TRUE(
+          seen.emplace_back().ParseFromArray(frame->data(), static_cast<int>(frame->size())));
   }
   EXPECT_EQ(seen[0].descriptors(), 1u);
   EXPECT_EQ(reader.take(1)->size(), 1u);

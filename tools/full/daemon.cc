@@ -116,8 +116,7 @@ int stats(bool json) {
                      {"value", each.value},
                      {"text", each.text}});
     } else {
-      std::printf("%s%s %s\n", each.name.c_str(), labels(each).c_str(),
-                  number(each.value).c_str());
+      std::printf("%s%s %s\n", each.name.c_str(), labels(each).c_str(), number(each.value).c_str());
     }
   }
   if (json) print(all);

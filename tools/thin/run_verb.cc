@@ -139,7 +139,8 @@ void print_answer(const WarmRun& ran) {
   std::fprintf(stderr, "jailrun: waited %s for a jail\n", format_duration(ran.queued_ns).c_str());
   if (!ran.answer) return;
   const auto since = [&](std::int64_t ns) {
-    return format_duration(static_cast<std::uint64_t>(std::max<std::int64_t>(ns - ran.request_ns, 0)));
+    return format_duration(
+        static_cast<std::uint64_t>(std::max<std::int64_t>(ns - ran.request_ns, 0)));
   };
   std::fprintf(stderr, "jailrun: request read after %s, first bytecode %s, done %s\n",
                since(ran.answer->received_ns).c_str(), since(ran.answer->first_ns).c_str(),

@@ -93,7 +93,8 @@ Expected<std::optional<NotWarm>> Runner::lease() {
   LeaseRequest ask;
   ask.policy = line_.policy;
   ask.overrides = line_.sets;
-  if (line_.timeout_ns != 0) ask.overrides.push_back("limits.wall=" + microseconds(line_.timeout_ns));
+  if (line_.timeout_ns != 0)
+    ask.overrides.push_back("limits.wall=" + microseconds(line_.timeout_ns));
   ask.wants_files = request_.list_files || request_.out_dir >= 0;
   std::vector<OpenedInput> inputs;
   for (const InputSource& source : line_.files) {
@@ -107,8 +108,7 @@ Expected<std::optional<NotWarm>> Runner::lease() {
     if (::poll(waits, 2, -1) < 0) continue;
     if (waits[1].revents != 0) {
       return std::unexpected(Error{Stage::None, "jaild", 0,
-                                   read_cancel() + " while waiting for a jail",
-                                   "nothing has run"});
+                                   read_cancel() + " while waiting for a jail", "nothing has run"});
     }
     TRY(std::optional<Message> message, client_.receive(false));
     if (!message) continue;
@@ -200,8 +200,7 @@ void Runner::finish() {
   Result& result = run_.result;
   result.start = leased_.start;
   result.policy = line_.policy;
-  result.warnings.insert(result.warnings.begin(), leased_.warnings.begin(),
-                         leased_.warnings.end());
+  result.warnings.insert(result.warnings.begin(), leased_.warnings.begin(), leased_.warnings.end());
   result.out_truncated = out_.truncated;
   result.err_truncated = err_.truncated;
   // The guest may have ended before we had read so far.

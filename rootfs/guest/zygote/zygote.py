@@ -17,6 +17,7 @@ import importlib.machinery
 import importlib.util
 import io
 import linecache
+import logging
 import os
 import signal
 import struct
@@ -29,10 +30,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REQUEST_FD, ANSWER_FD = 3, 4
 
 # jail/run/frames.h
-REQUEST = struct.Struct("<III")
 REQUEST_MAGIC = 0x3171726A
-MAX_REQUEST_BYTES = 32 << 20
-LENGTH = struct.Struct("<I")
 ANSWER = struct.Struct("<IIiI5q")
 ANSWER_MAGIC = 0x3161726A
 DONE, EXCEPTION, EXIT = 0, 1, 2
@@ -112,6 +110,15 @@ def check_single_thread():
         f"zygote: {len(tasks)} threads after the imports ({', '.join(sorted(names))}); only one "
         "survives a fork: take the module that starts them out of preload.txt"
     )
+
+
+def drop_exit_functions():
+    """Takes back what imports have registered only to free memory or windows: a child has none."""
+    from matplotlib._pylab_helpers import Gcf
+    from PIL import Image
+
+    atexit.unregister(Gcf.destroy_all)
+    atexit.unregister(Image.core.clear_cache)
 
 
 def fresh_streams():
@@ -221,10 +228,12 @@ def start():
         if value is not None:
             os.environ[name] = value
     check_single_thread()
+    drop_exit_functions()
     global raise_blas
     raise_blas = blas_setters()
     for _ in range(20):  # specialised bytecode, filled caches: nothing of it is left to a child
-        touch()
+        touch(TOUCH)
+        touch(NUDGED)
     fresh_streams()
     sys.path[0] = "/run"
     linecache.clearcache()
@@ -253,9 +262,16 @@ def refresh():
         process.current_process().authkey = os.urandom(32)
 
 
+def frame(script):
+    """A request, as in jail/run/frames.h."""
+    name, script = b"main.py", script.encode()
+    rest = struct.pack("<II", 1, len(name)) + name + script
+    return struct.pack("<II", REQUEST_MAGIC, len(rest)) + rest
+
+
 # Light on purpose: each page that is touched here is paid by every child and held by every parked
 # one. A first groupby would touch 800 pages more than this, which is twice the cost of the fork.
-TOUCH = """
+TOUCH = frame("""
 import sys
 import pandas as pd
 def text(value, width=8):
@@ -268,57 +284,33 @@ try:
     {}["none"]
 except KeyError as error:
     text(str(error), 4)
-print(text(1.5), [i * 2 for i in range(3)], sorted({"b": 1, "a": 2}.items()), end="", file=sink)
-sys.stdout.write("")
-sys.stdout.flush()
-"""
+text(1.5), [i * 2 for i in range(3)], sorted({"b": 1, "a": 2}.items())
+print(end="")
+""")
+NUDGED = frame("import sys; print(end='')")  # short: a request may come meanwhile
 
-def touch():
-    """Runs what scripts run, so that its pages are private before the request arrives."""
-    module = main_module("/run/main.py")
-    module.sink = io.StringIO()
-    exec(compile(TOUCH, "/run/main.py", "exec"), module.__dict__)
+
+def touch(request):
+    """Serves a request of our own, so that what serving touches is there before the real one."""
+    ours, theirs = os.pipe()
+    os.write(theirs, request)
+    kept = os.dup(ours)  # serve() closes its request, and an answer needs a reader
+    serve(main_module(), ours, theirs, os.getpid(), rehearsal=True)
+    os.close(theirs)
+    os.close(kept)
+    linecache.cache.clear()
 
 
 # --- a child, with its request --------------------------------------------------------------
 
 
-def read_request():
-    """argv and script, as in jail/run/frames.h; nothing when the owner has closed the pipe."""
-    data = os.read(REQUEST_FD, 65536)
-    while 0 < len(data) < REQUEST.size:
-        data += os.read(REQUEST_FD, 65536)
-    if not data:
-        return None
-    magic, size, count = REQUEST.unpack_from(data)
-    size += 8  # `size` counts what follows it
-    if magic != REQUEST_MAGIC or size > MAX_REQUEST_BYTES + 8:
-        sys.exit("zygote: not a request on descriptor 3")
-    if len(data) < size:
-        parts, missing = [data], size - len(data)
-        while missing:
-            part = os.read(REQUEST_FD, min(missing, 1 << 20))
-            if not part:
-                return None
-            parts.append(part)
-            missing -= len(part)
-        data = b"".join(parts)
-    argv, at = [], REQUEST.size
-    for _ in range(count):
-        (length,) = LENGTH.unpack_from(data, at)
-        argv.append(os.fsdecode(data[at + 4 : at + 4 + length]))
-        at += 4 + length
-    return argv, data[at:size]
-
-
-def main_module(path):
-    """A fresh __main__, as `python3 PATH` makes it."""
+def main_module():
+    """A fresh __main__, as `python3 PATH` makes it; serve() tells it its path."""
     module = types.ModuleType("__main__")
     module.__builtins__ = builtins
-    module.__file__ = path
-    module.__cached__ = None
+    module.__file__ = module.__cached__ = None
     module.__annotations__ = {}
-    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", "")
     return module
 
 
@@ -387,13 +379,20 @@ def close_main(module):
     gc.collect()
 
 
-def finish(module, status):
-    """What Py_FinalizeEx does before it frees memory; the kernel frees ours."""
+def call_exit_functions():
     try:
         threading._shutdown()
     except KeyboardInterrupt:
         pass
     atexit._run_exitfuncs()
+
+
+def finish(module, status, rehearsal):
+    """What Py_FinalizeEx does before it frees memory; the kernel frees ours."""
+    if rehearsal:
+        logging.shutdown()  # the one exit function that every child has
+    else:
+        call_exit_functions()
     for flush in (False, True):
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -408,44 +407,46 @@ def finish(module, status):
     return status
 
 
-def serve():
-    """One script, then the end of the process."""
-    request = read_request()
-    received = time.monotonic_ns()
+def serve(module, request_fd, answer_fd, pid, rehearsal=False):
+    """One script, in a module that was made for it. Gives its status."""
+    try:
+        while (request := jailrun_zygote.receive(request_fd)) is True:
+            touch(NUDGED)
+    except ValueError:
+        sys.exit("zygote: not a request on descriptor 3")
     if request is None:
         os._exit(0)
-    argv, script = request
+    received, argv, script = request
     path = argv[0] = argv[0] if "/" in argv[0] else "/run/" + argv[0]
-    os.close(REQUEST_FD)
     for setter, threads in raise_blas:
         setter(threads)
     sys.argv = argv
     sys.orig_argv = ["/usr/bin/python3", *argv]
-    module = sys.modules["__main__"] = main_module(path)
+    module.__file__ = module.__loader__.path = path
     remember_source(path, script)
-    pid = os.getpid()
     outcome, status, first, interrupted = run(module, script, argv)
-    status = finish(module, status)
+    status = finish(module, status, rehearsal)
     if os.getpid() == pid:  # a fork of the script's own comes by here too
         done = time.monotonic_ns()
         told = 130 if interrupted else status
         try:
-            frame = (ANSWER_MAGIC, outcome, told, 0, received, first, done, 0, 0)
-            os.write(ANSWER_FD, ANSWER.pack(*frame))
+            answer = (ANSWER_MAGIC, outcome, told, 0, received, first, done, 0, 0)
+            os.write(answer_fd, ANSWER.pack(*answer))
         except OSError:
             pass
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    os._exit(status)
+    return status
 
 
 def child():
     gc.enable()
     refresh()
-    touch()
+    module = sys.modules["__main__"] = main_module()
+    touch(TOUCH)
     jailrun_zygote.park()
-    serve()
+    os._exit(serve(module, REQUEST_FD, ANSWER_FD, os.getpid()))
 
 
 if __name__ == "__main__":

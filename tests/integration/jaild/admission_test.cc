@@ -51,7 +51,7 @@ TEST_F(Admission, RefusesByName) {
       {"UnknownPolicy", {.policy = "nope"}},
       {"PolicyNotWarm", {.policy = "exec"}},
       {"NotOverridable", {.overrides = {"network.mode=LOOPBACK"}}},
-      {"NotNarrower", {.overrides = {"limits.memory=1TiB"}}},
+      {"NotNarrower", {.overrides = {"limits.memory=1000GiB"}}},
       {"BadValue", {.overrides = {"limits.memory=lots"}}},
   };
   for (const auto& [name, request] : wrong) EXPECT_EQ(refusal(client_, request), name);

@@ -138,8 +138,9 @@ for i in range(8):
 TEST_F(Lease, TellsDeathsApart) {
   EXPECT_EQ(run(client_, "import sys; sys.exit(7)").ended.result.exit_code, 7);
   EXPECT_EQ(run(client_, "import os; os.kill(os.getpid(), 11)").ended.result.signal, SIGSEGV);
-  EXPECT_EQ(run(client_, "import ctypes; ctypes.CDLL(None).ptrace(0, 0, 0, 0)").ended.result.verdict,
-            Verdict::PolicyViolation);
+  EXPECT_EQ(
+      run(client_, "import ctypes; ctypes.CDLL(None).ptrace(0, 0, 0, 0)").ended.result.verdict,
+      Verdict::PolicyViolation);
   const Ran raised = run(client_, "1 / 0");
   EXPECT_EQ(raised.ended.result.verdict, Verdict::NonzeroExit);
   EXPECT_THAT(raised.err, HasSubstr("ZeroDivisionError"));
@@ -148,9 +149,9 @@ TEST_F(Lease, TellsDeathsApart) {
 }
 
 TEST_F(Lease, GivesOutWhatIsLeftInWorkToTheOwnerOfTheLease) {
-  const Ran ran = run(client_,
-                      "import os; open('a.txt', 'w').write('hello'); os.symlink('/etc/passwd', 'l')",
-                      {.wants_files = true});
+  const Ran ran =
+      run(client_, "import os; open('a.txt', 'w').write('hello'); os.symlink('/etc/passwd', 'l')",
+          {.wants_files = true});
   ASSERT_TRUE(ran.ended.files.valid());
   const auto files =
       receive_files({ran.ended.files.get(), ran.ended.work_device, 10, 1 << 20, -1, ""});
@@ -170,9 +171,7 @@ class InputFiles : public Lease {
     ::chmod(path_.c_str(), 0600);
   }
   void TearDown() override { std::filesystem::remove(path_); }
-  LeaseRequest with(int fd, const std::string& name = "in.csv") {
-    return {.files = {{name, fd}}};
-  }
+  LeaseRequest with(int fd, const std::string& name = "in.csv") { return {.files = {{name, fd}}}; }
   const std::string path_ = "/tmp/jaild-input-" + std::to_string(::getpid());
 };
 
