@@ -29,6 +29,7 @@ double Pacing::arrivals_per_second(std::int64_t now_ns) const {
 }
 
 std::uint32_t Pacing::target(std::int64_t now_ns) const {
+  if (on_demand_) return 0;
   const double rate = arrivals_per_second(now_ns);
   const double more = rate < 0.05 ? 0 : std::ceil(rate * build_ns_ / 1e9 * kBuildsCovered);
   const auto wanted = plan_.min + static_cast<std::uint32_t>(std::min(more, 1e6));

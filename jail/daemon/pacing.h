@@ -9,7 +9,9 @@ namespace jailrun {
 
 class Pacing {
  public:
-  explicit Pacing(const PoolPlan& plan) : plan_(plan) {}
+  // `on_demand`: nothing waits.
+  explicit Pacing(const PoolPlan& plan, bool on_demand = false)
+      : plan_(plan), on_demand_(on_demand) {}
 
   void arrived(std::int64_t now_ns);
   void built(std::int64_t took_ns);
@@ -25,6 +27,7 @@ class Pacing {
 
  private:
   PoolPlan plan_;
+  bool on_demand_;
   double rate_ = 0;  // arrivals per second, decaying
   double build_ns_ = 10e6;
   std::int64_t last_ns_ = 0;

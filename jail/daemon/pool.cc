@@ -24,11 +24,11 @@ std::uint32_t builders() {
 
 }  // namespace
 
-JailPool::JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters)
+JailPool::JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters, bool on_demand)
     : io_(io),
       policy_(std::move(policy)),
       counters_(counters),
-      pacing_(policy_->plan->pool),
+      pacing_(policy_->plan->pool, on_demand),
       refill_timer_(io),
       deadline_timer_(io) {}
 

@@ -31,7 +31,8 @@ class JailPool : public std::enable_shared_from_this<JailPool> {
  public:
   static constexpr std::size_t kMostWaiting = 64;
 
-  JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters);
+  // `on_demand`: no jail waits.
+  JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters, bool on_demand);
 
   // Calls `done` once: at once, or when a jail is ready or the deadline is over. `ticket` names the
   // request for forget().

@@ -171,7 +171,7 @@ std::expected<std::shared_ptr<JailPool>, Refusal> Server::pool_for(const Catalog
     unused->second->shut_down();
     pools_.erase(unused);
   }
-  auto pool = std::make_shared<JailPool>(io_, policy, counters_);
+  auto pool = std::make_shared<JailPool>(io_, policy, counters_, options_.on_demand);
   pools_.emplace(key, pool);
   return pool;
 }

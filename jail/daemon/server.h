@@ -21,6 +21,7 @@ struct ServerOptions {
   std::string group;                // name of a group, or empty: the daemon's
   std::vector<std::string> warm;    // policies made ready at start; empty: all with pool.min > 0
   std::set<std::uint32_t> trusted;  // uids that may say whose jail it is
+  bool on_demand = false;           // no jail waits: each is cloned when it is asked for
 };
 
 class Server {

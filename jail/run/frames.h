@@ -18,6 +18,10 @@ namespace jailrun {
 //   length and bytes (the first is the script's name), then the script. All little-endian.
 inline constexpr std::uint32_t kRequestMagic = 0x3171726a;
 inline constexpr std::uint32_t kMaxRequestBytes = 32u << 20;
+// Owner to guest, this number alone, before it hands the pipe to a client: a request is to come.
+// The guest runs its rehearsal once more meanwhile, which brings back into the caches what was
+// touched when it parked. Optional.
+inline constexpr std::uint32_t kRequestComes = 0x306e726a;  // "jrn0"
 
 struct Request {
   std::vector<std::string> argv;  // argv[0]: the script's name, as tracebacks and sys.argv show it

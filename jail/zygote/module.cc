@@ -171,11 +171,7 @@ PyObject* parse_request(const char* at, const char* end, std::int64_t received) 
                        static_cast<Py_ssize_t>(end - at));
 }
 
-// The owner's word, before it hands the pipe to a client, that a request comes soon: what was
-// touched long ago has left the caches, and running it again while the lease is on its way brings
-// it back.
-constexpr std::uint32_t kNudge = 0x306e726a;  // "jrn0"
-constexpr long kNudgeSize = sizeof kNudge;
+constexpr long kNoticeSize = sizeof kRequestComes;
 
 // Native, because what runs between a parked jail's wake-up and its first bytecode is waited for.
 PyObject* receive_request(PyObject*, PyObject* number) {
@@ -187,10 +183,11 @@ PyObject* receive_request(PyObject*, PyObject* number) {
   } while (n == -kEintr);
   const std::int64_t received = child::now_ns();
   constexpr long kHeader = 12;  // magic, size, count
-  if (n == kNudgeSize && number_at(first) == kNudge) Py_RETURN_TRUE;
-  if (n > kNudgeSize && number_at(first) == kNudge) {  // a request is there: no time to lose
-    n -= kNudgeSize;
-    std::memmove(first, first + kNudgeSize, static_cast<std::size_t>(n));
+  if (n == kNoticeSize && number_at(first) == kRequestComes) Py_RETURN_TRUE;
+  if (n > kNoticeSize &&
+      number_at(first) == kRequestComes) {  // a request is there: no time to lose
+    n -= kNoticeSize;
+    std::memmove(first, first + kNoticeSize, static_cast<std::size_t>(n));
   }
   if (n > 0 && n < kHeader) n = read_all(fd, first + n, kHeader - n) ? kHeader : 0;
   if (n <= 0) Py_RETURN_NONE;

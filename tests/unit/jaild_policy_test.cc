@@ -108,6 +108,7 @@ TEST(FairQueue, ForgetsWhoIsGone) {
 
 TEST(Pacing, KeepsTheLeastWhenNobodyAsks) {
   EXPECT_EQ(Pacing({4, 64, 1, 1, false}).target(99 * kSecondNs), 4u);
+  EXPECT_EQ(Pacing({4, 64, 1, 1, false}, true).target(99 * kSecondNs), 0u) << "on demand";
   EXPECT_EQ(Pacing({0, 64, 1, 1, false}).target(99 * kSecondNs), 0u);
 }
 

@@ -38,6 +38,8 @@ int main(int argc, char** argv) {
   app.add_option("--warm", options.warm,
                  "policies to make ready at once; default: all with pool.min above 0");
   app.add_option("--trust-owner", trusted, "uids that may say whose jail it is; root always may");
+  app.add_flag("--on-demand", options.on_demand,
+               "keep no jail waiting: clone each when it is asked for; for hosts short of memory");
   app.add_flag("-v,--verbose", verbose, "log each client");
   CLI11_PARSE(app, argc, argv);
 

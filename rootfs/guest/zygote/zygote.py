@@ -233,7 +233,7 @@ def start():
     raise_blas = blas_setters()
     for _ in range(20):  # specialised bytecode, filled caches: nothing of it is left to a child
         touch(TOUCH)
-        touch(NUDGED)
+        touch(BRIEF)
     fresh_streams()
     sys.path[0] = "/run"
     linecache.clearcache()
@@ -287,7 +287,7 @@ except KeyError as error:
 text(1.5), [i * 2 for i in range(3)], sorted({"b": 1, "a": 2}.items())
 print(end="")
 """)
-NUDGED = frame("import sys; print(end='')")  # short: a request may come meanwhile
+BRIEF = frame("import sys; print(end='')")  # short: a request may come meanwhile
 
 
 def touch(request):
@@ -411,7 +411,7 @@ def serve(module, request_fd, answer_fd, pid, rehearsal=False):
     """One script, in a module that was made for it. Gives its status."""
     try:
         while (request := jailrun_zygote.receive(request_fd)) is True:
-            touch(NUDGED)
+            touch(BRIEF)
     except ValueError:
         sys.exit("zygote: not a request on descriptor 3")
     if request is None:
