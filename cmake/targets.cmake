@@ -19,7 +19,8 @@ function(jailrun_sanitize target)
   if(JAILRUN_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${JAILRUN_SANITIZE} -fno-omit-frame-pointer
                            -fno-sanitize-recover=all)
-    target_link_options(${target} PUBLIC -fsanitize=${JAILRUN_SANITIZE})
+    # For this target alone: an UNSANITIZED program may link a sanitized library for its headers.
+    target_link_options(${target} PRIVATE -fsanitize=${JAILRUN_SANITIZE})
   endif()
 endfunction()
 
@@ -31,10 +32,13 @@ function(jailrun_library target)
   target_link_libraries(${target} PUBLIC ${ARG_LINKS})
 endfunction()
 
+# UNSANITIZED: for what is linked statically in every preset; sanitizers have no static runtime.
 function(jailrun_executable target)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "UNSANITIZED" "" "SOURCES;LINKS" ${ARGN})
   add_executable(${target} ${ARG_SOURCES})
   jailrun_compile(${target})
-  jailrun_sanitize(${target})
+  if(NOT ARG_UNSANITIZED)
+    jailrun_sanitize(${target})
+  endif()
   target_link_libraries(${target} PRIVATE ${ARG_LINKS})
 endfunction()

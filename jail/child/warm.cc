@@ -96,7 +96,7 @@ long fork_guest(const WarmArgs& args, Reports*& reports) {
   const long page =
       sys(SYS_mmap, 0, 4096, 3 /* read, write */, 1 /* MAP_SHARED */, args.fds[kChildReports], 0);
   if (page < 0) leave(1);
-  reports = reinterpret_cast<Reports*>(page);
+  reports = std::bit_cast<Reports*>(page);
   confine(args, reports);
   return 0;
 }

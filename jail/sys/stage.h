@@ -44,10 +44,10 @@ namespace jailrun {
   X(NoNewPrivs, "no_new_privs", init, "exec can never give back what was dropped")                 \
   X(RestrictPaths, "restrict_paths", init, "Landlock: a second wall for files, sockets, signals")  \
   X(Spawn, "spawn", init, "the guest is never pid 1: it could ignore its own signals there")       \
-  X(JoinSlot, "join_slot", guest, "a warm guest enters namespaces that were built beforehand")        \
+  X(JoinSlot, "join_slot", guest, "a warm guest enters namespaces that were built beforehand")     \
   X(CloseDescriptors, "close_descriptors", guest, "nothing of the host but three pipes")           \
   X(FilterSyscalls, "filter_syscalls", guest, "last, so that set-up needs no wider filter")        \
-  X(PreTouch, "pre_touch", guest, "pages that a run dirties are copied before it waits")              \
+  X(PreTouch, "pre_touch", guest, "pages that a run dirties are copied before it waits")           \
   X(AwaitAttestation, "await_attestation", guest,                                                  \
     "blocked until the owner has seen it from outside")                                            \
   X(Attest, "attest", owner, "what the kernel says of the guest must equal the plan")              \

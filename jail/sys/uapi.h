@@ -29,11 +29,11 @@ struct clone_args {
 };
 inline constexpr std::uint64_t kCloneVm = 0x100, kCloneVfork = 0x4000, kCloneParent = 0x8000,
                                kCloneChildCleartid = 0x200000, kCloneChildSettid = 0x1000000,
-                               kClonePidfd = 0x1000,
-                               kCloneNewns = 0x20000, kCloneNewcgroup = 0x2000000,
-                               kCloneNewuts = 0x4000000, kCloneNewipc = 0x8000000,
-                               kCloneNewuser = 0x10000000, kCloneNewpid = 0x20000000,
-                               kCloneNewnet = 0x40000000, kCloneIntoCgroup = 0x200000000ULL;
+                               kClonePidfd = 0x1000, kCloneNewns = 0x20000,
+                               kCloneNewcgroup = 0x2000000, kCloneNewuts = 0x4000000,
+                               kCloneNewipc = 0x8000000, kCloneNewuser = 0x10000000,
+                               kCloneNewpid = 0x20000000, kCloneNewnet = 0x40000000,
+                               kCloneIntoCgroup = 0x200000000ULL;
 
 // Landlock (5.13; net 6.7, scopes 6.12).
 struct landlock_ruleset_attr {

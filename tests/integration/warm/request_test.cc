@@ -8,6 +8,14 @@
 namespace jailrun {
 namespace {
 
+std::string read_all(const Fd& fd) {
+  std::string all;
+  char text[256];
+  for (ssize_t n; (n = ::read(fd.get(), text, sizeof text)) > 0;)
+    all.append(text, static_cast<std::size_t>(n));
+  return all;
+}
+
 // One world for all: its zygote takes a second to start.
 class WarmRequest : public testing::Test {
  protected:
@@ -85,10 +93,7 @@ TEST_F(WarmRequest, ThatWasAnnouncedIsServedLikeAnyOther) {
   // The rehearsal may be under way, or over, or not begun: the answer is the same.
   ASSERT_EQ(write_all(ends.request.get(), notice.data(), notice.size()), 0);
   ASSERT_EQ(write_all(ends.request.get(), request.data(), request.size()), 0);
-  char text[128];
-  const ssize_t n = ::read(ends.out.get(), text, sizeof text);
-  EXPECT_EQ(std::string(text, static_cast<std::size_t>(std::max<ssize_t>(n, 0))),
-            "['/run/a.py', 'x']\n");
+  EXPECT_EQ(read_all(ends.out), "['/run/a.py', 'x']\n");
 }
 
 TEST_F(WarmRequest, AnnouncedInOneWriteWithItsNoticeIsServedToo) {
@@ -105,10 +110,7 @@ TEST_F(WarmRequest, ThatIsNoneEndsTheGuestWithAWord) {
   WarmJail::Ends ends = jail_->take_ends();
   const std::string rubbish(64, '\xff');
   ASSERT_EQ(write_all(ends.request.get(), rubbish.data(), rubbish.size()), 0);
-  char text[128];
-  const ssize_t n = ::read(ends.err.get(), text, sizeof text);
-  EXPECT_EQ(std::string(text, static_cast<std::size_t>(std::max<ssize_t>(n, 0))),
-            "zygote: not a request on descriptor 3\n");
+  EXPECT_EQ(read_all(ends.err), "zygote: not a request on descriptor 3\n");
 }
 
 }  // namespace

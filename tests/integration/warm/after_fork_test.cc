@@ -1,0 +1,121 @@
+// Correct after a fork that no libc function made: what must differ differs, what libraries do
+// works.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "tests/support/plans.h"
+#include "tests/support/warm.h"
+
+namespace jailrun {
+namespace {
+
+constexpr int kChildren = 1000, kAtOnce = 16;
+
+std::string guest(const std::string& name) {
+  std::ifstream file(std::string(JAILRUN_SOURCE_DIR) + "/tests/guests/" + name);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class AfterFork : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (::geteuid() != 0) return;
+    const auto plan = test::plan_of("python");
+    if (plan) world_ = test::start_world(*plan).release();
+  }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    ASSERT_NE(world_, nullptr);
+  }
+  static World* world_;
+};
+World* AfterFork::world_ = nullptr;
+
+// As many as kAtOnce jails of the world, all parked.
+std::vector<std::unique_ptr<WarmJail>> park_many(World& world) {
+  std::vector<std::unique_ptr<WarmJail>> jails;
+  for (int i = 0; i < kAtOnce; ++i) {
+    auto jail = WarmJail::begin(world);
+    if (!jail) return {};
+    jails.push_back(std::move(*jail));
+  }
+  for (auto& jail : jails) {
+    while (jail->state() != WarmJail::State::Parked) {
+      pollfd entry{jail->control_fd(), POLLIN, 0};
+      if (::poll(&entry, 1, 20'000) <= 0 || !jail->advance()) return {};
+    }
+  }
+  return jails;
+}
+
+TEST_F(AfterFork, RandomNumbersAndNamesDifferInAThousandChildren) {
+  const std::string script = guest("warm_unique.py");
+  std::map<std::string, std::set<std::string>> seen;
+  int children = 0;
+  while (children < kChildren) {
+    // All are made before one of them runs: none has anything from another.
+    std::vector<std::unique_ptr<WarmJail>> jails = park_many(*world_);
+    ASSERT_FALSE(jails.empty());
+    for (auto& jail : jails) {
+      const test::WarmRun run = test::run_in(*world_, *jail, script);
+      ASSERT_EQ(run.err, "");
+      std::istringstream lines(run.out);
+      for (std::string line; std::getline(lines, line);) {
+        const std::size_t value = line.rfind(' ');
+        seen[line.substr(0, value)].insert(line.substr(value));
+      }
+      ++children;
+    }
+  }
+  EXPECT_EQ(seen.size(), 8U);
+  for (const auto& [source, values] : seen)
+    EXPECT_EQ(values.size(), static_cast<std::size_t>(children)) << source;
+}
+
+TEST_F(AfterFork, TheHashSecretIsTheZygotes) {
+  std::set<std::string> hashes;
+  for (int i = 0; i < 4; ++i) {
+    const auto jail = test::park(*world_);
+    ASSERT_TRUE(jail.has_value());
+    hashes.insert(test::run_in(*world_, **jail, "print(hash('text'))").out);
+  }
+  EXPECT_EQ(hashes.size(), 1U) << "then the documents must say otherwise";
+}
+
+TEST_F(AfterFork, LibrariesWithThreadsProcessesAndFilesWork) {
+  const auto jail = test::park(*world_);
+  ASSERT_TRUE(jail.has_value()) << jail.error().line();
+  const test::WarmRun run = test::run_in(*world_, **jail, guest("warm_libraries.py"));
+  EXPECT_EQ(run.out,
+            "lapack\npool\nmanager\njoblib\nkmeans\nduckdb\npolars\nparquet\nmatplotlib\n");
+  EXPECT_EQ(run.err, "");
+  EXPECT_EQ(run.result.verdict, Verdict::Ok);
+}
+
+TEST_F(AfterFork, TheScriptIsAnOrdinaryProcessOfItsOwnSession) {
+  const auto jail = test::park(*world_);
+  ASSERT_TRUE(jail.has_value());
+  const test::WarmRun run = test::run_in(
+      *world_, **jail,
+      "import os, signal, threading\n"
+      "print(os.getpid() != 1, os.getpid() == threading.main_thread().native_id,\n"
+      "      os.getsid(0) == os.getpid(), os.listdir('/proc/self/task') == [str(os.getpid())])\n"
+      "os.kill(os.getpid(), signal.SIGTERM)\n");
+  EXPECT_EQ(run.out, "True True True True\n");
+  EXPECT_EQ(run.result.verdict, Verdict::Signalled);
+}
+
+}  // namespace
+}  // namespace jailrun
