@@ -237,7 +237,7 @@ void storm(World& world, int count) {
   std::map<const WarmJail*, WarmJail::Ends> ends;
   while (count > 0 || !live.empty()) {
     while (count > 0 && live.size() < kAtOnce) {
-      Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world);
+      Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world, true);
       if (!jail) stop(jail.error().line());
       --count;
       live.push_back(std::move(*jail));

@@ -37,6 +37,7 @@ inline constexpr unsigned kSlotReports = 0, kSlotControl = 1, kSlotLeaf = 2, kSl
 // control, the guest's five pipe ends, then `tasks` of v1 leaves.
 struct ChildOrder {
   Stage fail_at;  // fault tests
+  bool hurry;     // somebody waits for it: it does not touch its pages first
 };
 inline constexpr unsigned kChildInit = 0, kChildLeaf = 1, kChildReports = 2, kChildControl = 3,
                           kChildIn = 4, kChildOut = 5, kChildErr = 6, kChildRequest = 7,

@@ -2,6 +2,8 @@
 // runs this, in its child's copy of its memory.
 #include <linux/prctl.h>
 
+#include <bit>
+
 #include "jail/child/orders.h"
 #include "jail/child/steps.h"
 #include "jail/sys/uapi.h"

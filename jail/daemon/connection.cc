@@ -162,6 +162,8 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
     return;
   }
   Pending pending = std::move(node.mapped());
+  // The guest wakes up while the rest of the lease is done here.
+  if (loan && loan->parked) loan->jail->jail->announce_request();
   if (!loan) return refuse(pending.request.request(), loan.error(), pending.request.policy());
   const auto lease = std::make_shared<JailLease>(
       server_.io(), std::move(*loan),

@@ -13,9 +13,6 @@ constexpr std::int64_t kBuildDeadlineNs = 5 * kSecondNs;
 // Failed builds in a row after which the interpreter is taken to be at fault.
 constexpr std::uint32_t kBuildsBeforeNewWorld = 5, kBuildsBeforeRefusal = 3;
 constexpr std::int64_t kIdleNs = 600 * kSecondNs;
-// An interpreter that dies sooner than this after it was ready counts as one that cannot be
-// started.
-constexpr std::int64_t kShortLifeNs = 10 * kSecondNs;
 
 std::uint32_t builders() {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
@@ -143,11 +140,11 @@ void JailPool::plan_build() {
   if (building_ >= wanted && !(behind && building_ == 0)) return;
   if (now < no_build_before_ns_) return wake_at(no_build_before_ns_);
   if (!memory_allows()) return wake_at(now + 100 * kMsNs);
-  while (building_ < wanted) start_build();
+  while (building_ < wanted) start_build(true);
   if (building_ > 0 || !behind) return;
   const std::int64_t quiet = pacing_.quiet_ns(parked, now);
   if (quiet > 0) return wake_at(now + quiet);
-  start_build();
+  start_build(false);
 }
 
 void JailPool::pump() {
@@ -158,9 +155,9 @@ void JailPool::pump() {
   pumping_ = false;
 }
 
-void JailPool::start_build() {
+void JailPool::start_build(bool hurry) {
   ++building_;
-  asio::co_spawn(io_, build(shared_from_this(), world_), asio::detached);
+  asio::co_spawn(io_, build(shared_from_this(), world_, hurry), asio::detached);
 }
 
 asio::awaitable<Expected<void>> JailPool::join(PooledJail& jail) {
@@ -186,9 +183,9 @@ asio::awaitable<Expected<void>> JailPool::join(PooledJail& jail) {
 }
 
 Task JailPool::build([[maybe_unused]] std::shared_ptr<JailPool> self,
-                     std::shared_ptr<LiveWorld> world) {
+                     std::shared_ptr<LiveWorld> world, bool hurry) {
   const std::int64_t begun = monotonic_ns();
-  Expected<std::unique_ptr<WarmJail>> made = WarmJail::begin(world->world());
+  Expected<std::unique_ptr<WarmJail>> made = WarmJail::begin(world->world(), hurry);
   if (!made) {
     --building_;
     build_failed(world, made.error());

@@ -70,8 +70,8 @@ class JailPool : public std::enable_shared_from_this<JailPool> {
   void retire_world();
   void drop_parked();
   void plan_build();
-  void start_build();
-  Task build(std::shared_ptr<JailPool> self, std::shared_ptr<LiveWorld> world);
+  void start_build(bool hurry);
+  Task build(std::shared_ptr<JailPool> self, std::shared_ptr<LiveWorld> world, bool hurry);
   asio::awaitable<Expected<void>> join(PooledJail& jail);
   void build_failed(const std::shared_ptr<LiveWorld>& world, const Error& why);
   void lend(bool parked, Waiter waiter);

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "jail/run/account.h"
+#include "jail/run/frames.h"
 
 namespace jailrun {
 namespace {
@@ -61,14 +62,14 @@ Expected<void> WarmJail::reach(Stage stage) {
   return {};
 }
 
-Expected<std::unique_ptr<WarmJail>> WarmJail::begin(World& world, Stage fail_at) {
+Expected<std::unique_ptr<WarmJail>> WarmJail::begin(World& world, bool hurry, Stage fail_at) {
   const std::optional<std::uint32_t> uid = world.take_uid();
   if (!uid) {
     return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
                                  "all ids of this world are in use by its jails",
                                  "wait for some of them to end"});
   }
-  std::unique_ptr<WarmJail> jail(new WarmJail(world, fail_at));
+  std::unique_ptr<WarmJail> jail(new WarmJail(world, hurry, fail_at));
   jail->begin_ns_ = monotonic_ns();
   jail->host_uid_ = *uid;
   TRY_VOID(jail->reach(Stage::LeaseUid));
@@ -169,7 +170,7 @@ Expected<void> WarmJail::order_child() {
                           channel.child.get(), their_in_.get(),      their_out_.get(),
                           their_err_.get(),    their_request_.get(), their_answer_.get()};
   for (const Fd& tasks : cgroup_->task_files()) fds.push_back(tasks.get());
-  if (!send_order(world_.zygote_, child::ChildOrder{fail_at_}, fds)) {
+  if (!send_order(world_.zygote_, child::ChildOrder{fail_at_, hurry_}, fds)) {
     return std::unexpected(
         Error{Stage::Spawn, "zygote", 0, "the zygote is dead", "ask again: a new one is started"});
   }
@@ -228,6 +229,11 @@ Expected<void> WarmJail::attach(std::vector<Input> inputs) {
   }
   if (process < 0 || status != 0) return std::unexpected(child_error(reports_->init, "init"));
   return {};
+}
+
+void WarmJail::announce_request() {
+  const std::uint32_t notice = kRequestComes;
+  (void)write_all(ends_.request.get(), reinterpret_cast<const char*>(&notice), sizeof notice);
 }
 
 void WarmJail::kill() {

@@ -37,8 +37,9 @@ class WarmJail {
   };
 
   // Takes a uid, makes cgroup and pipes, orders a slot.
-  // `fail_at`: fault tests.
-  static Expected<std::unique_ptr<WarmJail>> begin(World& world, Stage fail_at = Stage::None);
+  // `hurry`: somebody waits for it. `fail_at`: fault tests.
+  static Expected<std::unique_ptr<WarmJail>> begin(World& world, bool hurry = false,
+                                                   Stage fail_at = Stage::None);
   ~WarmJail();  // kills what lives, waits for its end, removes the cgroup
   WarmJail(const WarmJail&) = delete;
   WarmJail& operator=(const WarmJail&) = delete;
@@ -59,6 +60,8 @@ class WarmJail {
   Expected<void> limit(const Late& late);
   // Shows files below /data. Each Input comes from open_input_fd(); may warn().
   Expected<void> attach(std::vector<Input> inputs);
+  // Tells the guest that a request is to come (kRequestComes of jail/run/frames.h).
+  void announce_request();
   Ends take_ends() { return std::move(ends_); }
   // Call at the lease: from here on oom_event() (an eventfd, or -1) tells of an out-of-memory.
   void watch_oom() { cgroup_->watch_oom(); }
@@ -93,7 +96,8 @@ class WarmJail {
   struct Unmap {
     void operator()(child::Reports* page) const;
   };
-  WarmJail(World& world, Stage fail_at) : world_(world), fail_at_(fail_at) {}
+  WarmJail(World& world, bool hurry, Stage fail_at)
+      : world_(world), hurry_(hurry), fail_at_(fail_at) {}
   Expected<void> reach(Stage stage);
   Expected<void> make_pipes();
   Expected<void> order_slot();
@@ -102,6 +106,7 @@ class WarmJail {
   Expected<void> admit();
   Posture posture() const;
   World& world_;
+  bool hurry_;
   Stage fail_at_;
   State state_ = State::Building;
   std::uint32_t host_uid_ = 0;

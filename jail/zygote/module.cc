@@ -31,6 +31,7 @@ struct Order {
   int fds[child::kMaxOrderFds];
   unsigned count;
   Stage fail_at;
+  bool hurry;
 };
 
 // Moves the socket and the plan from where the keeper put them and occupies the numbers below.
@@ -74,6 +75,7 @@ bool receive(Order& order) {
                     : static_cast<unsigned>((rights.length - 16) / sizeof(std::int32_t));
   for (unsigned i = 0; i < order.count; ++i) order.fds[i] = rights.fds[i];
   order.fail_at = fail_at = text.fail_at;
+  order.hurry = text.hurry;
   return true;
 }
 
@@ -93,7 +95,7 @@ PyObject* next_child(PyObject*, PyObject*) {
       pid = child::fork_guest({plan, order.fds, order.count, tid, order.fail_at}, reports);
       if (pid == 0) {
         PyOS_AfterFork_Child();
-        return PyLong_FromLong(0);
+        return PyLong_FromLong(order.hurry ? 1 : 0);
       }
       PyOS_AfterFork_Parent();
     }
@@ -230,7 +232,7 @@ PyObject* immortalize(PyObject*, PyObject* list) {
 PyMethodDef methods[] = {
     {"ready", ready, METH_O, "Tell the owner that imports are done; TEXT is one line of account."},
     {"next_child", next_child, METH_NOARGS,
-     "Fork as ordered. 0 in a child, which is confined; -1 in the zygote when it is to end."},
+     "Fork as ordered. In a child, which is confined, 0, or 1 if somebody waits for it; -1 in the zygote when it is to end."},
     {"park", park, METH_NOARGS, "In a child: wait until the owner has attested it."},
     {"receive", receive_request, METH_O,
      "(nanoseconds, argv, script) of the request on FD, which is then closed; True where the owner "

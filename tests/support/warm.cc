@@ -63,7 +63,7 @@ std::unique_ptr<World> start_world(const Plan& plan) {
 }
 
 Expected<std::unique_ptr<WarmJail>> park(World& world, Stage fail_at) {
-  TRY(std::unique_ptr<WarmJail> jail, WarmJail::begin(world, fail_at));
+  TRY(std::unique_ptr<WarmJail> jail, WarmJail::begin(world, false, fail_at));
   while (jail->state() != WarmJail::State::Parked) {
     if (!readable(jail->control_fd()))
       return std::unexpected(Error{Stage::Spawn, "jail", 0, "a warm jail hangs", ""});

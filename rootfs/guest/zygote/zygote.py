@@ -440,11 +440,12 @@ def serve(module, request_fd, answer_fd, pid, rehearsal=False):
     return status
 
 
-def child():
+def child(hurry):
     gc.enable()
     refresh()
     module = sys.modules["__main__"] = main_module()
-    touch(TOUCH)
+    if not hurry:  # who waits already would wait longer for it than it saves
+        touch(TOUCH)
     jailrun_zygote.park()
     os._exit(serve(module, REQUEST_FD, ANSWER_FD, os.getpid()))
 
@@ -453,6 +454,7 @@ if __name__ == "__main__":
     import jailrun_zygote
 
     jailrun_zygote.ready(start())
-    if jailrun_zygote.next_child() == 0:
-        child()
+    kind = jailrun_zygote.next_child()
+    if kind >= 0:
+        child(hurry=kind == 1)
     os._exit(0)

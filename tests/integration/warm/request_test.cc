@@ -101,9 +101,7 @@ TEST_F(WarmRequest, AnnouncedInOneWriteWithItsNoticeIsServedToo) {
   std::string both(reinterpret_cast<const char*>(&kRequestComes), sizeof kRequestComes);
   both += encode(Request{{"a.py"}, "print('both')"});
   ASSERT_EQ(write_all(ends.request.get(), both.data(), both.size()), 0);
-  char text[128];
-  const ssize_t n = ::read(ends.out.get(), text, sizeof text);
-  EXPECT_EQ(std::string(text, static_cast<std::size_t>(std::max<ssize_t>(n, 0))), "both\n");
+  EXPECT_EQ(read_all(ends.out), "both\n");
 }
 
 TEST_F(WarmRequest, ThatIsNoneEndsTheGuestWithAWord) {
