@@ -211,7 +211,7 @@ void parked(World& world, int gap_ms, bool leased) {
 
 void forked(World& world) {
   const std::int64_t sent = monotonic_ns();
-  Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world);
+  Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world, true);
   if (!jail) stop(jail.error().line());
   WarmJail::Ends ends = (*jail)->take_ends();
   const std::string request = encode(Request{{"script.py"}, kScript});
@@ -237,7 +237,7 @@ void storm(World& world, int count) {
   std::map<const WarmJail*, WarmJail::Ends> ends;
   while (count > 0 || !live.empty()) {
     while (count > 0 && live.size() < kAtOnce) {
-      Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world, true);
+      Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world);
       if (!jail) stop(jail.error().line());
       --count;
       live.push_back(std::move(*jail));
