@@ -2,10 +2,10 @@
 //
 //     lease_bench [--socket PATH] [--runs N] [--seconds S] [--script TEXT] [--json]
 //
-// Latencies are of one client that waits until a jail is parked, then leases, runs a script, reads its
-// answer and waits for its Result. "first bytecode" is time.monotonic_ns() in the guest just before
-// the script's first statement, minus our clock before write(2). Throughput counts whole runs, their
-// Results included, so that building and taking down are in it.
+// Latencies are of one client that waits until a jail is parked, then leases, runs a script, reads
+// its answer and waits for its Result. "first bytecode" is time.monotonic_ns() in the guest just
+// before the script's first statement, minus our clock before write(2). Throughput counts whole
+// runs, their Results included, so that building and taking down are in it.
 #include <poll.h>
 #include <unistd.h>
 

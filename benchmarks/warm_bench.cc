@@ -103,6 +103,10 @@ class Peer {
     const bool there =
         ::unshare(CLONE_NEWNS) == 0 &&
         ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        // Read-only, with a /tmp: libraries that cache must not write to the image.
+        ::mount(tree.c_str(), tree.c_str(), nullptr, MS_BIND, nullptr) == 0 &&
+        ::mount(nullptr, tree.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0 &&
+        ::mount("none", (tree + "/tmp").c_str(), "tmpfs", 0, nullptr) == 0 &&
         ::mount("/dev", (tree + "/dev").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0 &&
         ::mount("/proc", (tree + "/proc").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0 &&
         ::chroot(tree.c_str()) == 0 && ::chdir("/") == 0;
@@ -110,6 +114,7 @@ class Peer {
     const std::string code = script.str();
     const char* const argv[] = {"python3", "-c", code.c_str(), nullptr};
     const char* const env[] = {"PATH=/usr/bin",
+                               "HOME=/tmp",
                                "PYTHONUNBUFFERED=1",
                                "PYTHONDONTWRITEBYTECODE=1",
                                "MPLBACKEND=Agg",

@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <cerrno>
@@ -20,6 +21,13 @@ Error bad_input(const std::string& path, int error, std::string message, std::st
   return Error{Stage::OpenInputs, path, error, std::move(message), std::move(remedy)};
 }
 
+// A namespace looks like a regular file and can be mounted; a guest that opened the mount would
+// hold a handle of the host's.
+bool is_namespace(const struct stat& st) {
+  struct stat own{};
+  return ::stat("/proc/self/ns/user", &own) != 0 || own.st_dev == st.st_dev;
+}
+
 Expected<Fd> open_regular(const std::string& path, const char* what, struct stat& st) {
   // O_NONBLOCK: a fifo must be refused, not waited for.
   Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -31,7 +39,7 @@ Expected<Fd> open_regular(const std::string& path, const char* what, struct stat
     return std::unexpected(bad_input(path, 0, std::string(what) + " " + path + " is a directory",
                                      "name a file; give several with --file for each"));
   }
-  if (!S_ISREG(st.st_mode)) {
+  if (!S_ISREG(st.st_mode) || is_namespace(st)) {
     return std::unexpected(bad_input(path, 0,
                                      std::string(what) + " " + path + " is not a regular file",
                                      "copy its content into a file first"));
@@ -86,8 +94,10 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
   return userns;
 }
 
-// The file as a detached mount that the guest may read; empty where its file system cannot do that.
+// The file as a detached mount that the guest may read; empty where its file system cannot do that,
+// or where it has no name any more.
 Fd mounted(const Fd& file, const struct stat& st, std::uint32_t host_uid) {
+  if (st.st_nlink == 0) return {};
   constexpr std::uint64_t kReadOnly =
       uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
   Fd tree = detached_mount(file);
@@ -119,6 +129,20 @@ Expected<std::string> read_whole(const Fd& file, const std::string& path, std::u
           "give data as --file; code is smaller than that"));
     }
   }
+}
+
+// Never asks the server of a network or user file system, which could let the owner wait for ever.
+bool stat_cached(const Fd& file, struct stat& st) {
+  struct statx known{};
+  if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+              STATX_TYPE | STATX_MODE | STATX_NLINK | STATX_UID | STATX_GID, &known) != 0)
+    return false;
+  st.st_dev = ::makedev(known.stx_dev_major, known.stx_dev_minor);
+  st.st_mode = known.stx_mode;
+  st.st_nlink = known.stx_nlink;
+  st.st_uid = known.stx_uid;
+  st.st_gid = known.stx_gid;
+  return true;
 }
 
 bool valid_name(const std::string& name) {
@@ -195,7 +219,7 @@ Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t ho
   const int flags = ::fcntl(file.get(), F_GETFL);
   struct stat st{};
   if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY ||
-      ::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) {
+      !stat_cached(file, st) || !S_ISREG(st.st_mode) || is_namespace(st)) {
     return std::unexpected(bad_input(name, 0, "input " + name + " is not opened for reading",
                                      "send a descriptor of a regular file, opened O_RDONLY"));
   }

@@ -37,9 +37,13 @@ bool empty_group(int parent, const std::string& name) {
   return ::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
 
-bool is_locked(int parent, const std::string& name) {
-  const Fd dir(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return dir.valid() && ::flock(dir.get(), LOCK_EX | LOCK_NB) != 0;
+// The group with its lock, as its owner holds it; empty where somebody does, or it is gone. Kept
+// while the group is emptied, so that whoever makes it anew meanwhile fails instead of being
+// killed.
+Fd lock_group(int parent, const std::string& name) {
+  Fd dir(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir.valid() && ::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) return {};
+  return dir;
 }
 
 }  // namespace
@@ -55,8 +59,9 @@ Expected<WorldGroup> WorldGroup::create(const std::string& name, std::uint32_t k
             "run as root or have the group delegated; see `jailrun doctor`"};
   if (::mkdirat(in, name.c_str(), 0755) != 0) {
     // The block of uids says that nobody alive uses this name: a killed owner left it.
-    if (errno != EEXIST || is_locked(in, name) || !empty_group(in, name) ||
-        ::mkdirat(in, name.c_str(), 0755) != 0)
+    if (errno != EEXIST) return std::unexpected(refused);
+    const Fd left = lock_group(in, name);
+    if (!left.valid() || !empty_group(in, name) || ::mkdirat(in, name.c_str(), 0755) != 0)
       return std::unexpected(refused);
   }
   group.name_ = name;
@@ -87,7 +92,9 @@ std::vector<std::string> sweep_cgroups() {
     if (!parent->dir.valid()) continue;
     for (const std::string& name : groups_in(parent->dir.get())) {
       // Every owner holds a lock on its leaves as long as it lives.
-      if (!name.starts_with(kPrefix) || is_locked(parent->dir.get(), name)) continue;
+      if (!name.starts_with(kPrefix)) continue;
+      const Fd left = lock_group(parent->dir.get(), name);
+      if (!left.valid()) continue;
       if (empty_group(parent->dir.get(), name)) swept.push_back(parent->path() + "/" + name);
     }
   }

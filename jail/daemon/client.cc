@@ -48,8 +48,13 @@ Expected<void> Client::send(const std::string& message, std::vector<Fd> descript
   }
   wire::Frame frame{wire::framed(message), std::move(descriptors)};
   const auto sent = wire::send(socket_.get(), frame, 0);
-  if (!sent) return std::unexpected(sent.error());
-  return {};
+  if (sent) return {};
+  // Its last word says why it does not listen.
+  if (const auto last = receive(false); last && *last) {
+    if (const Refusal* refusal = std::get_if<Refusal>(&**last))
+      return std::unexpected(Error{Stage::None, "jaild", 0, refusal->message, refusal->remedy});
+  }
+  return std::unexpected(sent.error());
 }
 
 Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {

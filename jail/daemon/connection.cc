@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "jail/daemon/encode.h"
 #include "jail/daemon/server.h"
@@ -39,7 +41,7 @@ Task Connection::run([[maybe_unused]] std::shared_ptr<Connection> self) {
     const Expected<wire::Reader::Got> got = reader_.receive(socket_.get(), MSG_DONTWAIT);
     if (got && *got == wire::Reader::Got::Nothing) continue;
     if (!got || *got == wire::Reader::Got::End) break;
-    if (!read_frames()) {
+    if (!read_frames() || !account_unclaimed()) {
       ++server_.counters().broken_connections;
       break;
     }
@@ -60,6 +62,11 @@ bool Connection::read_frames() {
   }
 }
 
+bool Connection::account_unclaimed() {
+  const std::size_t before = std::exchange(unclaimed_, closed_ ? 0 : reader_.unclaimed());
+  return closed_ || server_.hold_unclaimed(peer_.uid, before, unclaimed_);
+}
+
 bool Connection::handle(const daemon::ToDaemon& message, std::vector<Fd> descriptors) {
   if (!message.has_lease() && !descriptors.empty()) return false;
   switch (message.what_case()) {
@@ -73,7 +80,7 @@ bool Connection::handle(const daemon::ToDaemon& message, std::vector<Fd> descrip
       list(message.ps().request());
       return true;
     case daemon::ToDaemon::kStats: {
-      daemon::FromDaemon reply = encode(server_.metrics(), message.stats().request());
+      daemon::FromDaemon reply = encode(server_.metrics(peer_), message.stats().request());
       send(reply);
       return true;
     }
@@ -98,6 +105,11 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
   if (static_cast<std::size_t>(request.files_size()) != descriptors.size()) {
     return refused(refusal::kBadFile, "as many descriptors as files are needed",
                    "send one descriptor for each name");
+  }
+  if (std::set<std::string_view>(request.files().begin(), request.files().end()).size() !=
+      descriptors.size()) {
+    return refused(refusal::kBadFile, "two files have the same name below /data",
+                   "use --file PATH:NAME for one of them");
   }
   if (!request.owner().empty() && !server_.trusts(peer_.uid)) {
     return refused(refusal::kNotPermitted,
@@ -301,6 +313,8 @@ void Connection::close() {
   leases_.clear();
   outbox_.clear();
   socket_.reset();
+  server_.hold_unclaimed(peer_.uid, std::exchange(unclaimed_, 0), 0);
+  reader_ = {};
   server_.remove(*this);
 }
 

@@ -42,6 +42,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // False: the peer does not keep to the protocol.
   bool read_frames();
+  bool account_unclaimed();
   bool handle(const daemon::ToDaemon& message, std::vector<Fd> descriptors);
   void lease(const daemon::Lease& request, std::vector<Fd> descriptors);
   std::expected<Pending, Refusal> check(const daemon::Lease& request, std::vector<Fd> descriptors);
@@ -61,6 +62,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Peer peer_;
   std::shared_ptr<Watch> watch_, write_watch_;
   wire::Reader reader_;
+  std::size_t unclaimed_ = 0;  // descriptors in reader_, as the server has counted them
   std::deque<wire::Frame> outbox_;
   bool writing_ = false, closed_ = false;
   std::map<std::uint64_t, Pending> pending_;  // by ticket

@@ -29,7 +29,8 @@ inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = 
                                   kNotOverridable = "NotOverridable", kNotLate = "NotLate",
                                   kNotNarrower = "NotNarrower", kBadValue = "BadValue",
                                   kNotPermitted = "NotPermitted", kTooManyLeases = "TooManyLeases",
-                                  kTooManyOwners = "TooManyOwners", kBadFile = "BadFile",
+                                  kTooManyOwners = "TooManyOwners",
+                                  kTooManyConnections = "TooManyConnections", kBadFile = "BadFile",
                                   kFileNotMountable = "FileNotMountable",
                                   kWarmupFailed = "WarmupFailed", kBuildFailed = "BuildFailed",
                                   kNoSuchJail = "NoSuchJail", kShuttingDown = "ShuttingDown";
@@ -37,7 +38,8 @@ inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = 
 // Whether the same run, built cold with the caller's own rights, may well succeed. The others say
 // that the host is busy: a cold run would make it worse.
 constexpr bool cold_may_do(std::string_view name) {
-  return name != kQueueFull && name != kDeadlineExceeded && name != kTooManyLeases;
+  return name != kQueueFull && name != kDeadlineExceeded && name != kTooManyLeases &&
+         name != kTooManyConnections;
 }
 
 }  // namespace refusal

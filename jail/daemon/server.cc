@@ -12,12 +12,16 @@
 #include <csignal>
 #include <cstring>
 
+#include "jail/daemon/encode.h"
 #include "jail/plan/find_policy.h"
 
 namespace jailrun {
 namespace {
 
 constexpr std::size_t kMostConnections = 1024, kMostPools = 16, kMostListed = 200;
+// Of one user, so that none can shut the others out; and descriptors of messages that have not come
+// whole, which would otherwise take all that jaild may open.
+constexpr std::size_t kMostOfUser = kMostConnections / 2, kMostUnclaimedOfUser = 1024;
 constexpr std::int64_t kSecondNs = 1'000'000'000;
 // Owners that have not asked for this long may have to make room for another one.
 constexpr std::int64_t kEvictableNs = 30 * kSecondNs;
@@ -132,11 +136,21 @@ void Server::admit(Fd socket) {
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return;
   ++counters_.connections;
-  if (connections_.size() >= kMostConnections) {
-    count_refusal("", "TooManyConnections");
+  const Peer peer{credentials.uid, credentials.gid, credentials.pid};
+  const auto share = shares_.find(peer.uid);
+  const bool too_many = share != shares_.end() && share->second.connections >= kMostOfUser;
+  if (too_many || connections_.size() >= kMostConnections) {
+    count_refusal("", std::string(refusal::kTooManyConnections));
+    daemon::FromDaemon message = encode({0, std::string(refusal::kTooManyConnections),
+                                         too_many ? "this user has too many connections to jaild"
+                                                  : "jaild has too many connections",
+                                         "end some of them, or ask again later"},
+                                        1);  // what it is about to ask
+    wire::Frame frame{wire::framed(message.SerializeAsString()), {}};
+    (void)wire::send(socket.get(), frame, MSG_DONTWAIT);
     return;  // closed
   }
-  const Peer peer{credentials.uid, credentials.gid, credentials.pid};
+  ++shares_[peer.uid].connections;
   spdlog::debug("client pid {} uid {} gid {}", peer.pid, peer.uid, peer.gid);
   const auto connection = std::make_shared<Connection>(*this, std::move(socket), peer);
   connections_.emplace(connection.get(), connection);
@@ -149,6 +163,14 @@ void Server::remove(Connection& connection) {
   if (found == connections_.end()) return;
   asio::post(io_, [kept = found->second] {});
   connections_.erase(found);
+  const auto share = shares_.find(connection.peer().uid);
+  if (share != shares_.end() && --share->second.connections == 0) shares_.erase(share);
+}
+
+bool Server::hold_unclaimed(std::uint32_t uid, std::size_t before, std::size_t now) {
+  std::size_t& held = shares_[uid].unclaimed;
+  held = held - before + now;
+  return held <= kMostUnclaimedOfUser;
 }
 
 // --- policies and pools -------------------------------------------------------------------------
@@ -169,6 +191,8 @@ std::expected<std::shared_ptr<JailPool>, Refusal> Server::pool_for(const Catalog
                   "ask again later, or give the policy pool.share: POLICY"});
     }
     unused->second->shut_down();
+    // Its jails end by and by, and only then its worlds.
+    leaving_.push_back(unused->second);
     pools_.erase(unused);
   }
   auto pool = std::make_shared<JailPool>(io_, policy, counters_, options_.on_demand);
@@ -219,6 +243,7 @@ Task Server::tick() {
     co_await timer_.async_wait(kAwait);
     if (ending_) {
       for (const auto& [key, pool] : pools_) pool->tick();
+      for (const auto& pool : leaving_) pool->tick();
       if (ended() || monotonic_ns() > end_by_ns_) {
         io_.stop();
         co_return;
@@ -227,6 +252,8 @@ Task Server::tick() {
     }
     reload();
     for (const auto& [key, pool] : pools_) pool->tick();
+    for (const auto& pool : leaving_) pool->tick();
+    std::erase_if(leaving_, [](const auto& pool) { return pool->empty(); });
     std::erase_if(pools_, [](const auto& each) {
       return each.second->unused() && each.second->empty() && each.second->idle_for(60 * kSecondNs);
     });
@@ -266,7 +293,9 @@ void Server::begin_end() {
 
 bool Server::ended() const {
   return std::all_of(pools_.begin(), pools_.end(),
-                     [](const auto& each) { return each.second->empty(); });
+                     [](const auto& each) { return each.second->empty(); }) &&
+         std::all_of(leaving_.begin(), leaving_.end(),
+                     [](const auto& pool) { return pool->empty(); });
 }
 
 // --- accounts -----------------------------------------------------------------------------------
@@ -321,7 +350,7 @@ void Server::list(const Peer& peer, daemon::Ps& into) const {
   }
 }
 
-std::vector<MetricRow> Server::metrics() const {
+std::vector<MetricRow> Server::metrics(const Peer& peer) const {
   std::vector<MetricRow> rows;
   const auto add = [&](const char* name, double value) {
     rows.push_back({name, {}, {}, value, {}});
@@ -331,11 +360,14 @@ std::vector<MetricRow> Server::metrics() const {
   add("jaild_memory_available_bytes", static_cast<double>(host_memory().available));
   report(counters_, rows);
   for (const auto& [key, pool] : pools_) {
+    // Who else uses jaild, and how much, is for root to know.
+    const Owner& owner = key.second;
+    if (peer.uid != 0 && owner != Owner{} && owner.uid != peer.uid) continue;
     std::vector<MetricRow> own;
     pool->report(own);
     for (MetricRow& row : own) {
-      if (key.second != Owner{::geteuid(), ""} && key.second != Owner{})
-        row.kind = std::to_string(key.second.uid) + ":" + key.second.name;
+      if (owner != Owner{::geteuid(), ""} && owner != Owner{})
+        row.kind = std::to_string(owner.uid) + ":" + owner.name;
       rows.push_back(std::move(row));
     }
   }

@@ -42,9 +42,12 @@ class Server {
   std::shared_ptr<JailLease> find(std::uint64_t lease) const;
   void note_end(std::uint64_t lease, const Result& result);
   void list(const Peer& peer, daemon::Ps& into) const;
-  std::vector<MetricRow> metrics() const;
+  std::vector<MetricRow> metrics(const Peer& peer) const;
   void count_refusal(const std::string& policy, const std::string& name);
   void remove(Connection& connection);
+  // A connection of `uid` has `now` descriptors of a message that is not whole yet. False: these
+  // are more than one user may have.
+  bool hold_unclaimed(std::uint32_t uid, std::size_t before, std::size_t now);
 
  private:
   using PoolKey = std::pair<std::string, Owner>;
@@ -71,7 +74,12 @@ class Server {
   asio::steady_timer timer_{io_};
   std::map<PoolKey, std::shared_ptr<JailPool>> pools_;
   std::map<std::uint64_t, std::weak_ptr<JailLease>> leases_;
+  std::vector<std::shared_ptr<JailPool>> leaving_;  // made room; until their last jail has ended
   std::map<Connection*, std::shared_ptr<Connection>> connections_;
+  struct Share {
+    std::size_t connections = 0, unclaimed = 0;
+  };
+  std::map<std::uint32_t, Share> shares_;  // by uid
   bool ending_ = false;
   std::int64_t end_by_ns_ = 0;
 };

@@ -232,7 +232,8 @@ PyObject* immortalize(PyObject*, PyObject* list) {
 PyMethodDef methods[] = {
     {"ready", ready, METH_O, "Tell the owner that imports are done; TEXT is one line of account."},
     {"next_child", next_child, METH_NOARGS,
-     "Fork as ordered. In a child, which is confined, 0, or 1 if somebody waits for it; -1 in the zygote when it is to end."},
+     "Fork as ordered. In a child, which is confined, 0, or 1 if somebody waits for it; -1 in the "
+     "zygote when it is to end."},
     {"park", park, METH_NOARGS, "In a child: wait until the owner has attested it."},
     {"receive", receive_request, METH_O,
      "(nanoseconds, argv, script) of the request on FD, which is then closed; True where the owner "

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <functional>
 #include <map>
 
@@ -61,6 +62,51 @@ TEST_F(Admission, RefusesByName) {
 TEST_F(Admission, TakesNoPathForAPolicy) {
   for (const char* path : {"/etc/passwd", "./python", "../policies/python", "", "python.textproto"})
     EXPECT_EQ(refusal(client_, {.policy = path}), "UnknownPolicy") << path;
+}
+
+TEST_F(Admission, OneUserCannotTakeAllDescriptorsOrConnections) {
+  const auto connect = [&] {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    daemon_->socket().copy(address.sun_path, sizeof address.sun_path - 1);
+    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    return socket;
+  };
+  // A message that never comes whole, with as many descriptors as one may have.
+  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  std::vector<Fd> clients;
+  for (int i = 0; i < 100; ++i) {
+    wire::Frame begun{"\x01", {}};
+    for (std::size_t n = 0; n < wire::kMaxDescriptors; ++n)
+      begun.descriptors.emplace_back(::fcntl(null.get(), F_DUPFD_CLOEXEC, 3));
+    clients.push_back(connect());
+    (void)wire::send(clients.back().get(), begun, 0);
+  }
+  EXPECT_EQ(run(client_, "print(1)").out, "1\n");
+  const auto held = std::distance(
+      std::filesystem::directory_iterator("/proc/" + std::to_string(daemon_->pid()) + "/fd"), {});
+  EXPECT_LT(held, 3000);
+  clients.clear();
+  for (int i = 0; i < 600; ++i) clients.push_back(connect());
+  EXPECT_EQ(as_nobody([&] {
+              Client client = daemon_->connect();
+              return run(client, "print(6 * 7)").out;
+            }),
+            "42\n");
+  char told[512] = {};
+  EXPECT_GT(::recv(clients.back().get(), told, sizeof told, 0), 0);
+  EXPECT_THAT(std::string(told, sizeof told), testing::HasSubstr("TooManyConnections"));
+}
+
+TEST_F(Admission, TakesNoNamespaceForAFileAndNoNameTwice) {
+  for (const char* kind : {"net", "user", "mnt"}) {
+    const Fd space(::open((std::string("/proc/self/ns/") + kind).c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(refusal(client_, {.files = {{"a", space.get()}}}), "BadFile") << kind;
+  }
+  const Fd file(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(refusal(client_, {.files = {{"a", file.get()}, {"a", file.get()}}}), "BadFile");
 }
 
 TEST_F(Admission, LendsToOtherUsersWhereTheSocketLetsThemIn) {
