@@ -6,12 +6,15 @@
 
 #include <poll.h>
 
-#include <boost/asio/as_tuple.hpp>
+// Boost 1.74 uses it without saying so.
+#include <utility>
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -25,7 +28,10 @@ namespace jailrun {
 
 namespace asio = boost::asio;
 using Task = asio::awaitable<void>;
-inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+// Completes with `error` set instead of an exception (as_tuple would do, but Boost 1.74 lacks it).
+inline auto await_with(boost::system::error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
+}
 
 // Waits for a descriptor that somebody else owns and may close at any time: by a duplicate.
 class Watch {
@@ -46,16 +52,17 @@ class Watch {
   // False: cancelled, or out of descriptors.
   asio::awaitable<bool> readable() {
     for (;;) {
-      const auto [error] =
-          co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_read, kAwait);
+      boost::system::error_code error;
+      co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_read, await_with(error));
       if (error) co_return false;
       if (is_ready(POLLIN)) co_return true;
     }
   }
   asio::awaitable<bool> writable() {
     for (;;) {
-      const auto [error] =
-          co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_write, kAwait);
+      boost::system::error_code error;
+      co_await descriptor_.async_wait(asio::posix::stream_descriptor::wait_write,
+                                      await_with(error));
       if (error) co_return false;
       if (is_ready(POLLOUT)) co_return true;
     }

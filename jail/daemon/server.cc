@@ -126,7 +126,8 @@ Task Server::accept_clients() {
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       spdlog::error("no client can be taken: {}", errno_name(errno));
       asio::steady_timer pause(io_, std::chrono::milliseconds(200));
-      co_await pause.async_wait(kAwait);
+      boost::system::error_code ignored;
+      co_await pause.async_wait(await_with(ignored));
     }
   }
 }
@@ -240,7 +241,8 @@ void Server::reload() {
 Task Server::tick() {
   for (;;) {
     timer_.expires_after(ending_ ? kEndTick : kTick);
-    co_await timer_.async_wait(kAwait);
+    boost::system::error_code ignored;
+    co_await timer_.async_wait(await_with(ignored));
     if (ending_) {
       for (const auto& [key, pool] : pools_) pool->tick();
       for (const auto& pool : leaving_) pool->tick();
@@ -265,7 +267,8 @@ Task Server::tick() {
 
 Task Server::heed_signals() {
   for (;;) {
-    const auto [error, signal] = co_await signals_.async_wait(kAwait);
+    boost::system::error_code error;
+    const int signal = co_await signals_.async_wait(await_with(error));
     if (error) co_return;
     if (signal == SIGHUP) {
       reload();
