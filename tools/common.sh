@@ -6,12 +6,24 @@ started=$SECONDS
 say() { printf '[%3ds] %s\n' $((SECONDS - started)) "$*"; }
 stop() { printf '%s\n' "$*" >&2; exit 1; }
 
-# missing_packages FILE…: the names of those lists that are not installed.
+# missing_packages FILE…: the names of those lists that are not installed. A|B: either will do.
 missing_packages() {
   local name
   cat -- "$@" | while read -r name _; do
     [[ -z $name || $name == '#'* ]] && continue
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name"
+    # shellcheck disable=SC2086 # the words are names
+    [[ " $(dpkg-query -W -f '${db:Status-Status} ' ${name//|/ } 2>/dev/null)" == *' installed '* ]] || echo "$name"
+  done
+}
+
+# available NAMES…: of each A|B the first that this system's lists have.
+available() {
+  local name each
+  for name in "$@"; do
+    for each in ${name//|/ }; do
+      [[ $name != *'|'* || -n $(apt-cache madison "$each" 2>/dev/null) ]] && break
+    done
+    echo "$each"
   done
 }
 
@@ -28,7 +40,7 @@ install_packages() {
   fi
   say "packages: installing ${missing[*]}"
   local log; log=$(mktemp)
-  if ! { "${as_root[@]}" apt-get update -q &&
+  if ! { "${as_root[@]}" apt-get update -q && mapfile -t missing < <(available "${missing[@]}") &&
          "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
            apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2

@@ -53,7 +53,7 @@ Expected<void> JailLease::prepare(std::vector<InputFile> files,
       }
       inputs.push_back(std::move(*input));
     }
-    if (ready) ready = jail.attach(std::move(inputs));
+    if (ready) ready = jail.attach(inputs);
   }
   if (!ready) loan_.world->discard(*std::exchange(loan_.jail, nullptr));
   return ready;

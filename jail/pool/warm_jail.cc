@@ -205,7 +205,7 @@ Expected<void> WarmJail::limit(const Late& late) {
                           late.cpu_millis != 0 ? late.cpu_millis : plan.cpu_millis, plan.may_lack});
 }
 
-Expected<void> WarmJail::attach(std::vector<Input> inputs) {
+Expected<void> WarmJail::attach(const std::vector<Input>& inputs) {
   std::vector<child::InputArgs> names;
   for (const Input& input : inputs)
     names.push_back(

@@ -59,7 +59,7 @@ class WarmJail {
   };
   Expected<void> limit(const Late& late);
   // Shows files below /data. Each Input comes from open_input_fd(); may warn().
-  Expected<void> attach(std::vector<Input> inputs);
+  Expected<void> attach(const std::vector<Input>& inputs);
   // Tells the guest that a request is to come (kRequestComes of jail/run/frames.h).
   void announce_request();
   Ends take_ends() { return std::move(ends_); }

@@ -1,5 +1,6 @@
 #include "jail/zygote/heap.h"
 
+#include <bit>
 #include <cstdint>
 #include <initializer_list>
 
@@ -324,7 +325,7 @@ void freeze_heap(char* account, std::size_t size) {
     text << "heap as it is: no memory";
     return;
   }
-  auto& s = *reinterpret_cast<Scratch*>(room);
+  auto& s = *std::bit_cast<Scratch*>(room);
   const char* step = "";
   const long failed = freeze(s, step);
   if (failed < 0) {

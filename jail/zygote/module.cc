@@ -5,6 +5,8 @@
 #include <Python.h>
 #include <sys/prctl.h>
 
+#include <bit>
+
 #include <cstring>
 
 #include "jail/child/orders.h"
@@ -55,7 +57,7 @@ bool receive(Order& order) {
     std::uint64_t length;
     std::int32_t level, type;
     std::int32_t fds[child::kMaxOrderFds];
-  } rights;
+  } rights{};
   struct {
     void* name;
     std::uint64_t name_length;
@@ -261,6 +263,6 @@ PyMODINIT_FUNC PyInit_jailrun_zygote() {
     PyErr_SetString(PyExc_OSError, "not started by jailrun-spawner");
     return nullptr;
   }
-  plan = reinterpret_cast<const child::WarmPlan*>(mapped);
+  plan = std::bit_cast<const child::WarmPlan*>(mapped);
   return PyModule_Create(&definition);
 }
