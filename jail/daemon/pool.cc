@@ -42,7 +42,7 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
   const auto wait = static_cast<std::int64_t>(std::min<std::uint64_t>(wait_ns, 3600 * kSecondNs));
   Waiter waiter{ticket, now, now + wait, std::move(done)};
   if (waiting_.empty() && !parked_.empty()) {
-    lend(true, std::move(waiter));
+    lend(true, waiter);
     return pump();
   }
   // One death is waited out; an interpreter that cannot be started is not.
@@ -67,7 +67,7 @@ void JailPool::forget(std::uint64_t ticket) {
   waiting_.take([&](const Waiter& waiter) { return waiter.ticket == ticket; }, [](Waiter&&) {});
 }
 
-void JailPool::lend(bool parked, Waiter waiter) {
+void JailPool::lend(bool parked, const Waiter& waiter) {
   const Parked first = std::move(parked_.front());
   parked_.pop_front();
   const double queued = static_cast<double>(monotonic_ns() - waiter.arrived_ns) / 1e9;

@@ -74,7 +74,7 @@ class JailPool : public std::enable_shared_from_this<JailPool> {
   Task build(std::shared_ptr<JailPool> self, std::shared_ptr<LiveWorld> world, bool hurry);
   asio::awaitable<Expected<void>> join(PooledJail& jail);
   void build_failed(const std::shared_ptr<LiveWorld>& world, const Error& why);
-  void lend(bool parked, Waiter waiter);
+  void lend(bool parked, const Waiter& waiter);
   void refuse_all(const Refusal& refusal);
   void arm_deadline();
   void expire();
