@@ -104,7 +104,7 @@ Expected<void> Server::run() {
   ::signal(SIGPIPE, SIG_IGN);
   listener_watch_ = std::make_shared<Watch>(io_, listener_.get());
   asio::co_spawn(io_, accept_clients(), asio::detached);
-  asio::co_spawn(io_, heed_signals(), asio::detached);
+  heed_signals();
   asio::co_spawn(io_, tick(), asio::detached);
   warm_up();
   spdlog::info("jaild listens on {}, mode {:o}", options_.socket, options_.mode);
@@ -265,18 +265,17 @@ Task Server::tick() {
 
 // --- beginning and end --------------------------------------------------------------------------
 
-Task Server::heed_signals() {
-  for (;;) {
-    boost::system::error_code error;
-    const int signal = co_await signals_.async_wait(await_with(error));
-    if (error) co_return;
+void Server::heed_signals() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
     if (signal == SIGHUP) {
       reload();
-      continue;
+    } else {
+      spdlog::info("{}: ending", signal_name(signal));
+      begin_end();
     }
-    spdlog::info("{}: ending", signal_name(signal));
-    begin_end();
-  }
+    heed_signals();
+  });
 }
 
 void Server::begin_end() {

@@ -54,7 +54,7 @@ class Server {
 
   Expected<void> listen();
   Task accept_clients();
-  Task heed_signals();
+  void heed_signals();
   Task tick();
   void admit(Fd socket);
   void sweep();
