@@ -22,11 +22,18 @@ class CgroupLeaf : public testing::Test {
   }
   // A process in the v2 leaf that waits to be killed.
   static pid_t put_process(const Cgroup& group) {
+    int closed[2];
+    EXPECT_EQ(::pipe(closed), 0);
     const pid_t child = ::fork();
     if (child == 0) {
       ::syscall(SYS_close_range, 3, ~0U, 0);  // as a guest: no descriptor of the owner's
       for (;;) ::pause();
     }
+    // End of file: its copies of the owner's descriptors, and with them of its locks, are closed.
+    ::close(closed[1]);
+    char byte = 0;
+    EXPECT_EQ(::read(closed[0], &byte, 1), 0);
+    ::close(closed[0]);
     EXPECT_EQ(write_file_at(group.v2_fd(), "cgroup.procs", std::to_string(child)), 0);
     return child;
   }
