@@ -48,11 +48,15 @@ Expected<std::string> find_recipe() {
 Expected<std::vector<std::string>> recipe_inputs(const std::string& directory) {
   std::vector<std::string> inputs(std::begin(kInputs), std::end(kInputs));
   std::error_code code;
-  for (fs::recursive_directory_iterator item(directory + "/guest", code), end; !code && item != end;
-       item.increment(code)) {
-    const std::string path = item->path().string();
-    // Byte code that some tool has left beside a script is no input.
-    if (path.ends_with(".py")) inputs.push_back(path.substr(directory.size() + 1));
+  // Not guest/zygote: that is mounted beside the image, and changes with the programs.
+  for (const char* part : {"/guest/bake", "/guest/site"}) {
+    for (fs::directory_iterator item(directory + part, code), end; !code && item != end;
+         item.increment(code)) {
+      const std::string path = item->path().string();
+      // Byte code that some tool has left beside a script is no input.
+      if (path.ends_with(".py")) inputs.push_back(path.substr(directory.size() + 1));
+    }
+    if (code) break;
   }
   if (code)
     return std::unexpected(Error{Stage::None, directory, code.value(),

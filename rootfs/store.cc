@@ -39,7 +39,8 @@ Expected<std::vector<std::string>> names_in(const std::string& directory) {
 
 // Does a live process have a mount of `path` in sight? A jail's root is one: the first field of its
 // mountinfo that names a directory is the path within the file system, which follows renames.
-// Processes that we may not look at belong to others, and so do not use our store.
+// Processes that we may not look at belong to others, and so do not use our store. The same
+// generation in another store counts as well: it only stays until the next build.
 bool path_in_use(const std::string& path) {
   const std::string wanted = path.substr(path.rfind('/')) + "/tree";
   std::error_code code;

@@ -157,24 +157,11 @@ void set_hostname(const ChildArgs* args) {
 }
 
 long send_descriptors(int socket, char byte, const int* fds, unsigned count) {
-  struct {
-    std::uint64_t length;
-    std::int32_t level, type;
-    std::int32_t fds[8];
-  } rights{16 + 4 * count, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, {}};
+  Rights rights{.length = Rights::kHead + 4 * count, .fds = {}};
   for (unsigned i = 0; i < count; ++i) rights.fds[i] = fds[i];
-  struct {
-    void* base;
-    std::uint64_t size;
-  } part{&byte, 1};
-  struct {
-    void* name;
-    std::uint64_t name_length;
-    void* parts;
-    std::uint64_t part_count;
-    void* control;
-    std::uint64_t control_length, flags;
-  } message{nullptr, 0, &part, 1, &rights, 16 + 8 * ((count + 1) / 2), 0};
+  Part part{&byte, 1};
+  const Message message{
+      .parts = &part, .control = &rights, .control_length = Rights::kHead + 8 * ((count + 1) / 2)};
   return sys(SYS_sendmsg, socket, ptr(&message), 0x4000 /* MSG_NOSIGNAL */);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "jail/child/child.h"
+#include "jail/child/raw.h"
 
 namespace jailrun::child {
 
@@ -42,7 +43,7 @@ struct ChildOrder {
 inline constexpr unsigned kChildInit = 0, kChildLeaf = 1, kChildReports = 2, kChildControl = 3,
                           kChildIn = 4, kChildOut = 5, kChildErr = 6, kChildRequest = 7,
                           kChildAnswer = 8, kChildTasks = 9;
-inline constexpr unsigned kMaxOrderFds = 12;
+inline constexpr unsigned kMaxOrderFds = Rights::kMost;
 
 // From the keeper: one of its children has ended. The first event names the zygote, status -1.
 struct KeeperEvent {

@@ -4,6 +4,8 @@
 
 #include <sys/syscall.h>
 
+#include <cstdint>
+
 namespace jailrun::child {
 
 inline long sys(long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
@@ -22,5 +24,25 @@ template <typename T>
 long ptr(const T* pointer) {
   return reinterpret_cast<long>(pointer);
 }
+
+// One message with descriptors, as sendmsg(2) and recvmsg(2) take it (struct msghdr of libc).
+struct Part {
+  void* base;
+  std::uint64_t size;
+};
+struct Rights {  // SOL_SOCKET, SCM_RIGHTS
+  static constexpr unsigned kMost = 12, kHead = 16;
+  std::uint64_t length;  // of the head and the descriptors
+  std::int32_t level = 1, type = 1;
+  std::int32_t fds[kMost];
+};
+struct Message {
+  void* name = nullptr;
+  std::uint64_t name_length = 0;
+  Part* parts;
+  std::uint64_t part_count = 1;
+  Rights* control;
+  std::uint64_t control_length, flags = 0;
+};
 
 }  // namespace jailrun::child

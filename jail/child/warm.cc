@@ -11,7 +11,8 @@
 namespace jailrun::child {
 namespace {
 
-constexpr int kControl = 5;  // of the parked guest; 0 to 4 are its pipes
+constexpr long kPathOfDirectory = 010200000;  // O_PATH | O_DIRECTORY
+constexpr int kControl = 5;                   // of the parked guest; 0 to 4 are its pipes
 
 long clone_into(const WarmArgs& args) {
   uapi::clone_args clone{};
@@ -127,7 +128,7 @@ void attach_main(const AttachArgs* attach) {
   // An id that the user namespace knows, else the tmpfs could not own its files; rights stay.
   must(args, Stage::MountData, sys(SYS_setresgid, args->uid, args->uid, args->uid), 1);
   must(args, Stage::MountData, sys(SYS_setresuid, args->uid, args->uid, args->uid), 2);
-  const long root = must(args, Stage::MountData, sys(SYS_open, ptr("/"), 010200000), 3);
+  const long root = must(args, Stage::MountData, sys(SYS_open, ptr("/"), kPathOfDirectory), 3);
   mount_data(args, static_cast<int>(root));
   leave(0);
 }

@@ -102,7 +102,7 @@ Expected<void> check_namespaces(int init, int guest, const Posture& posture) {
 }
 
 // Exactly the expected mounts, each with the options that it must begin with.
-Expected<void> check_mounts(int guest, const std::vector<ExpectedMount>& expected) {
+Expected<void> check_mounts(int guest, std::span<const ExpectedMount> expected) {
   const std::string table = read_file_at(guest, "mountinfo", 1 << 20);
   std::size_t seen = 0;
   for (std::size_t at = 0; at < table.size();) {

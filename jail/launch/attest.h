@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,12 @@ using Namespaces = std::array<std::uint64_t, 7>;
 Namespaces own_namespaces();
 
 struct Posture {
-  pid_t init;                         // as the owner sees it
-  std::uint32_t host_uid;             // also the gid
-  Namespaces owner;                   // the guest's must all differ
-  std::uint64_t network_inode;        // the null network's; 0: any but the owner's own
-  std::vector<ExpectedMount> mounts;  // exactly these
-  int last_descriptor = 3;            // of the guest at the gate: 0, 1, 2 and the gate
+  pid_t init;                             // as the owner sees it
+  std::uint32_t host_uid;                 // also the gid
+  Namespaces owner;                       // the guest's must all differ
+  std::uint64_t network_inode;            // the null network's; 0: any but the owner's own
+  std::span<const ExpectedMount> mounts;  // exactly these; the caller keeps them
+  int last_descriptor = 3;                // of the guest at the gate: 0, 1, 2 and the gate
 };
 
 // In two parts, so that what no longer changes is read while the jail still works on the rest. Both

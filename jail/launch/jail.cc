@@ -228,8 +228,8 @@ Expected<void> Launch::await_child(Jail& jail) {
 }
 
 Expected<void> Launch::attest(Jail& jail) {
-  Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_,
-                  expected_mounts()};
+  const std::vector<ExpectedMount> mounts = expected_mounts();
+  const Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, mounts};
   if (!receive_mounts(control_, jail.held_)) return std::unexpected(jail.child_error());
   // Init has put the world together; while it gives up its rights, the world is read.
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));

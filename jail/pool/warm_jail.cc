@@ -121,12 +121,7 @@ Expected<void> WarmJail::order_slot() {
 }
 
 Posture WarmJail::posture() const {
-  return {init_host_pid_,
-          host_uid_,
-          world_.owner_,
-          world_.network_inode_,
-          standard_mounts(world_.plan_),
-          5};
+  return {init_host_pid_, host_uid_, world_.owner_, world_.network_inode_, world_.mounts_, 5};
 }
 
 Expected<WarmJail::State> WarmJail::advance() {
@@ -187,8 +182,7 @@ Expected<void> WarmJail::admit() {
   guest_host_pid_ = seen.guest;
   guest_pid_ = seen.guest_inside;
   init_pid_ = seen.init_inside;
-  guest_pidfd_ = open_pidfd(guest_host_pid_);
-  if (!guest_pidfd_.valid() || guest_pid_ == 0)
+  if (guest_pid_ == 0 || init_pid_ == 0)
     return std::unexpected(child_error(reports_->guest, "guest"));
   TRY_VOID(reach(Stage::Attest));
   if (::send(control_.get(), "g", 1, MSG_NOSIGNAL) != 1)
@@ -262,7 +256,6 @@ Result WarmJail::settle(const Plan& plan, Evidence& evidence) {
   evidence.wait_status = guest_status_;
   evidence.orphans_sigsys = reports_->init.orphans_sigsys;
   Result result = account(plan, *cgroup_, held_, evidence);
-  result.warnings = warnings_;
   if (Expected<void> removed = cgroup_->remove(); !removed)
     result.warnings.push_back(removed.error().line());
   mark(Stage::Teardown);

@@ -58,7 +58,7 @@ class WarmJail {
     std::uint32_t pids = 0, cpu_millis = 0;
   };
   Expected<void> limit(const Late& late);
-  // Shows files below /data. Each Input comes from open_input_fd(); may warn().
+  // Shows files below /data. Each Input comes from open_input_fd().
   Expected<void> attach(const std::vector<Input>& inputs);
   // Tells the guest that a request is to come (kRequestComes of jail/run/frames.h).
   void announce_request();
@@ -75,7 +75,6 @@ class WarmJail {
   bool guest_ended() const { return guest_reaped_; }  // then kill() what it left
   // Init ends when everything else in its pid namespace has.
   bool gone() const { return init_ended_ && (guest_reaped_ || guest_pid_ == 0); }
-  int guest_pidfd() const { return guest_pidfd_.get(); }  // readable when the guest's end began
 
   // --- once gone() ----------------------------------------------------------------------------
   // Adds the kernel's evidence to `evidence`, judges, and gives the Result (without the streams,
@@ -90,7 +89,6 @@ class WarmJail {
   pid_t guest_host_pid() const { return guest_host_pid_; }
   void mark(Stage stage);
   std::vector<TimelineEntry> timeline() const;
-  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   struct Unmap {
@@ -120,13 +118,12 @@ class WarmJail {
   Ends ends_;
   Fd their_request_, their_answer_, their_in_, their_out_, their_err_;
   HeldMounts held_;
-  Fd init_pidfd_, guest_pidfd_;
+  Fd init_pidfd_;
   pid_t init_host_pid_ = 0;
   bool killed_ = false;
   pid_t init_pid_ = 0, guest_pid_ = 0, guest_host_pid_ = 0;
   bool guest_ended_ = false, guest_reaped_ = false, init_ended_ = false;
   int guest_status_ = 0;
-  std::vector<std::string> warnings_;
 };
 
 }  // namespace jailrun

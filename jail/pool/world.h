@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "jail/child/orders.h"
 #include "jail/confine/cgroup.h"
@@ -77,7 +78,8 @@ class World {
   std::optional<WorldGroup> group_;
   std::uint32_t uid_base_ = 0;
   std::uint64_t network_inode_ = 0;
-  Namespaces owner_{};  // this process's own
+  Namespaces owner_{};                 // this process's own
+  std::vector<ExpectedMount> mounts_;  // of each of its jails
   std::array<bool, kWorldUids> uid_used_{};
   Fd keeper_, zygote_;
   Fd keeper_pidfd_;

@@ -49,32 +49,19 @@ bool settle() {
 // False: the owner wants no more children, or is gone.
 bool receive(Order& order) {
   child::ChildOrder text;
-  struct {
-    void* base;
-    std::uint64_t size;
-  } part{&text, sizeof text};
-  struct {
-    std::uint64_t length;
-    std::int32_t level, type;
-    std::int32_t fds[child::kMaxOrderFds];
-  } rights{};
-  struct {
-    void* name;
-    std::uint64_t name_length;
-    void* parts;
-    std::uint64_t part_count;
-    void* control;
-    std::uint64_t control_length, flags;
-  } message{nullptr, 0, &part, 1, &rights, sizeof rights, 0};
+  child::Part part{&text, sizeof text};
+  child::Rights rights{.length = 0, .fds = {}};
+  child::Message message{.parts = &part, .control = &rights, .control_length = sizeof rights};
   long n = 0;
   do {
     message.control_length = sizeof rights;
     n = sys(SYS_recvmsg, kOrders, ptr(&message), 0x40000000 /* MSG_CMSG_CLOEXEC */);
   } while (n == -kEintr);
   if (n <= 0) return false;
-  order.count = message.control_length < 16
-                    ? 0
-                    : static_cast<unsigned>((rights.length - 16) / sizeof(std::int32_t));
+  order.count =
+      message.control_length < child::Rights::kHead
+          ? 0
+          : static_cast<unsigned>((rights.length - child::Rights::kHead) / sizeof(std::int32_t));
   for (unsigned i = 0; i < order.count; ++i) order.fds[i] = rights.fds[i];
   order.fail_at = fail_at = text.fail_at;
   order.hurry = text.hurry;

@@ -54,9 +54,11 @@ class Rootfs : public ::testing::Test {
     std::string pattern = fs::temp_directory_path() / "jailrun-rootfs-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     root_ = pattern;
+    // A key of its own for every test: whether a generation is in use is seen in the mounts of all
+    // processes, by its name, and the tests run side by side.
     for (const char* input : {"recipe.toml", "requirements.lock", "common.py", "debian.py",
                               "wheels.py", "guest/site/one.py", "guest/bake/two.py"})
-      write(recipe() / input, std::string("# ") + input + "\n");
+      write(recipe() / input, "# " + pattern + " " + input + "\n");
     builder("");
   }
   void TearDown() override { fs::remove_all(root_); }

@@ -9,8 +9,7 @@
 #include <set>
 #include <sstream>
 
-#include "tests/support/plans.h"
-#include "tests/support/warm.h"
+#include "tests/integration/warm/in_world.h"
 
 namespace jailrun {
 namespace {
@@ -24,24 +23,7 @@ std::string guest(const std::string& name) {
   return text.str();
 }
 
-class AfterFork : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    if (::geteuid() != 0) return;
-    const auto plan = test::plan_of("python");
-    if (plan) world_ = test::start_world(*plan).release();
-  }
-  static void TearDownTestSuite() {
-    delete world_;
-    world_ = nullptr;
-  }
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    ASSERT_NE(world_, nullptr);
-  }
-  static World* world_;
-};
-World* AfterFork::world_ = nullptr;
+class AfterFork : public InWorld {};
 
 // As many as kAtOnce jails of the world, all parked.
 std::vector<std::unique_ptr<WarmJail>> park_many(World& world) {

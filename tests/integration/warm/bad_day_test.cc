@@ -10,28 +10,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/integration/warm/in_world.h"
 #include "tests/support/live.h"
-#include "tests/support/plans.h"
-#include "tests/support/warm.h"
 
 namespace jailrun {
 namespace {
 
-class BadDay : public testing::Test {
+class BadDay : public InWorld {
  protected:
-  static void SetUpTestSuite() {
-    if (::geteuid() != 0) return;
-    const auto plan = test::plan_of("python");
-    if (plan) world_ = test::start_world(*plan).release();
-  }
-  static void TearDownTestSuite() {
-    delete world_;
-    world_ = nullptr;
-  }
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    ASSERT_NE(world_, nullptr);
-  }
   // Runs it, and after it an honest one: no guest spoils what others get.
   static test::WarmRun run(const std::string& script) {
     const auto jail = test::park(*world_), next = test::park(*world_);
@@ -43,9 +29,7 @@ class BadDay : public testing::Test {
     EXPECT_EQ(honest.result.verdict, Verdict::Ok);
     return said;
   }
-  static World* world_;
 };
-World* BadDay::world_ = nullptr;
 
 pid_t parent(pid_t pid) { return std::atoi(test::status_field(pid, "PPid").c_str()); }
 

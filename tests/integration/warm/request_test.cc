@@ -2,8 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "tests/support/plans.h"
-#include "tests/support/warm.h"
+#include "tests/integration/warm/in_world.h"
 
 namespace jailrun {
 namespace {
@@ -16,31 +15,18 @@ std::string read_all(const Fd& fd) {
   return all;
 }
 
-// One world for all: its zygote takes a second to start.
-class WarmRequest : public testing::Test {
+class WarmRequest : public InWorld {
  protected:
-  static void SetUpTestSuite() {
-    if (::geteuid() != 0) return;
-    const auto plan = test::plan_of("python");
-    if (plan) world_ = test::start_world(*plan).release();
-  }
-  static void TearDownTestSuite() {
-    delete world_;
-    world_ = nullptr;
-  }
   void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    ASSERT_NE(world_, nullptr);
+    InWorld::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
     auto jail = test::park(*world_);
     ASSERT_TRUE(jail.has_value()) << jail.error().line();
     jail_ = std::move(*jail);
   }
   test::WarmRun run(const std::string& script) { return test::run_in(*world_, *jail_, script); }
-
-  static World* world_;
   std::unique_ptr<WarmJail> jail_;
 };
-World* WarmRequest::world_ = nullptr;
 
 TEST_F(WarmRequest, OfAThousandLinesArrivesWhole) {
   std::string script = "total = 0\n";
