@@ -81,6 +81,8 @@ Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {
       lease.add_string(fields::Lease::Files, file.name);
     lease.add_uint64(fields::Lease::QueueNs, request.queue_ns);
     lease.add_bool(fields::Lease::WantsFiles, request.wants_files);
+    if (!request.first.empty())
+      lease.add_bytes(fields::Lease::First, request.first.data(), request.first.size());
   }
   TRY_VOID(send(message, std::move(descriptors)));
   return number;

@@ -33,6 +33,10 @@ struct LeaseRequest {
   std::vector<File> files{};
   std::uint64_t queue_ns = 10'000'000'000;
   bool wants_files = false;
+  // What jaild puts into the request pipe before it answers; of at most kMaxFirstBytes. Longer ones
+  // are written by the client, to Leased::to_request.
+  std::string_view first{};
+  static constexpr std::size_t kMaxFirstBytes = wire::kMaxFirstBytes;
 };
 
 struct Leased {

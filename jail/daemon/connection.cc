@@ -121,6 +121,10 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
     return refused(refusal::kBadValue, "an owner of more than 128 bytes, or more than 32 overrides",
                    "ask for less at once");
   }
+  if (request.first().size() > wire::kMaxFirstBytes) {
+    return refused(refusal::kBadValue, "a request of more than 32 KiB within the lease",
+                   "write it to the jail after the lease");
+  }
   Pending pending;
   pending.owner = {peer_.uid, request.owner()};
   auto policy = server_.catalog().find(request.policy());
@@ -174,15 +178,17 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
     return;
   }
   Pending pending = std::move(node.mapped());
-  // The guest wakes up while the rest of the lease is done here.
-  if (loan && loan->parked) loan->jail->jail->announce_request();
   if (!loan) return refuse(pending.request.request(), loan.error(), pending.request.policy());
+  // The guest wakes up while the rest of the lease is done here.
+  if (loan->parked && pending.request.first().empty()) loan->jail->jail->announce_request();
   const auto lease = std::make_shared<JailLease>(
       server_.io(), std::move(*loan),
       JailLease::Terms{ticket, pending.owner, pending.limits, pending.narrowed,
                        pending.request.wants_files()});
   std::vector<std::string> warnings;
-  if (const Expected<void> ready = lease->prepare(std::move(pending.files), warnings); !ready) {
+  if (const Expected<void> ready =
+          lease->prepare(std::move(pending.files), pending.request.first(), warnings);
+      !ready) {
     const Error& error = ready.error();
     const std::string_view name = error.object == "mount"            ? refusal::kFileNotMountable
                                   : error.stage == Stage::OpenInputs ? refusal::kBadFile

@@ -10,7 +10,7 @@ using Tag = protozero::pbf_tag_type;
 
 enum class ToDaemon : Tag { Descriptors = 1, Lease, Kill, Ps, Stats, KillJail };
 enum class FromDaemon : Tag { Descriptors = 1, Leased, Refused, Ended, Ps, Stats, Done };
-enum class Lease : Tag { Request = 1, Policy, Overrides, Owner, Files, QueueNs, WantsFiles };
+enum class Lease : Tag { Request = 1, Policy, Overrides, Owner, Files, QueueNs, WantsFiles, First };
 enum class Kill : Tag { Lease = 1, Cancelled, OutputExceeded };
 enum class Query : Tag { Request = 1, Lease };  // PsQuery, StatsQuery, KillJail, Done
 enum class Timing : Tag { Stage = 1, AtNs, Ns };

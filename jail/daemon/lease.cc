@@ -33,7 +33,7 @@ JailLease::~JailLease() {
   if (loan_.jail != nullptr && loan_.jail->holder == this) loan_.world->discard(*loan_.jail);
 }
 
-Expected<void> JailLease::prepare(std::vector<InputFile> files,
+Expected<void> JailLease::prepare(std::vector<InputFile> files, std::string_view first,
                                   std::vector<std::string>& warnings) {
   WarmJail& jail = *loan_.jail->jail;
   Expected<void> ready;
@@ -55,6 +55,7 @@ Expected<void> JailLease::prepare(std::vector<InputFile> files,
     }
     if (ready) ready = jail.attach(inputs);
   }
+  if (ready && !first.empty()) ready = jail.put_request(first);
   if (!ready) loan_.world->discard(*std::exchange(loan_.jail, nullptr));
   return ready;
 }

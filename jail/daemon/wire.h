@@ -14,6 +14,7 @@
 namespace jailrun::wire {
 
 inline constexpr std::size_t kMaxFrameBytes = 64 << 10;
+inline constexpr std::size_t kMaxFirstBytes = 32 << 10;  // of Lease.first: half a pipe
 inline constexpr std::size_t kMaxDescriptors = 64;  // of one frame; the kernel's own bound is 253
 
 // Where the socket lies unless told otherwise: $JAILRUN_SOCKET, else /run/jaild/jaild.sock.

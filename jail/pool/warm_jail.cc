@@ -230,6 +230,17 @@ void WarmJail::announce_request() {
   (void)write_all(ends_.request.get(), reinterpret_cast<const char*>(&notice), sizeof notice);
 }
 
+Expected<void> WarmJail::put_request(std::string_view bytes) {
+  const int fd = ends_.request.get();
+  ::fcntl(fd, F_SETFL, O_NONBLOCK);
+  const int error = write_all(fd, bytes.data(), bytes.size());
+  ::fcntl(fd, F_SETFL, 0);
+  if (error == 0) return {};
+  return std::unexpected(Error{Stage::OpenStreams, "request", error,
+                               "the jail's request pipe does not take the request",
+                               "send it after the lease, or ask for another jail"});
+}
+
 void WarmJail::kill() {
   if (!killed_) mark(Stage::Kill);
   killed_ = true;

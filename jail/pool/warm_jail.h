@@ -62,6 +62,9 @@ class WarmJail {
   Expected<void> attach(const std::vector<Input>& inputs);
   // Tells the guest that a request is to come (kRequestComes of jail/run/frames.h).
   void announce_request();
+  // Puts the beginning of what a client has to say into the request pipe, unread. Never waits: an
+  // error where the pipe does not take all of it.
+  Expected<void> put_request(std::string_view bytes);
   Ends take_ends() { return std::move(ends_); }
   // Call at the lease: from here on oom_event() (an eventfd, or -1) tells of an out-of-memory.
   void watch_oom() { cgroup_->watch_oom(); }

@@ -102,6 +102,11 @@ Expected<std::optional<NotWarm>> Runner::lease() {
     ask.files.push_back({opened.name, opened.file.get()});
     inputs.push_back(std::move(opened));
   }
+  if (frame_.size() <= LeaseRequest::kMaxFirstBytes) {
+    ask.first = frame_;
+    written_ = frame_.size();
+  }
+  run_.request_ns = monotonic_ns();
   TRY_VOID(client_.ask(ask));
   for (;;) {
     pollfd waits[2] = {{client_.fd(), POLLIN, 0}, {request_.cancel, POLLIN, 0}};
@@ -220,7 +225,6 @@ Expected<WarmOutcome> Runner::run() {
   if (refused) return *refused;
   ::fcntl(leased_.to_request.get(), F_SETFL, O_NONBLOCK);
   ::fcntl(leased_.from_answer.get(), F_SETFL, O_NONBLOCK);
-  run_.request_ns = monotonic_ns();
   write_request();
   if (request_.stdin_source < 0) leased_.in.reset();  // its stdin is empty
   out_.forward = request_.forward_out;

@@ -15,7 +15,7 @@ namespace jailrun {
 struct WarmRun {
   Result result;
   std::optional<AnswerFrame> answer;  // the guest's own word, for --verbose
-  std::int64_t request_ns = 0;        // CLOCK_MONOTONIC just before the request was written
+  std::int64_t request_ns = 0;        // CLOCK_MONOTONIC just before the lease was asked for
   std::uint64_t queued_ns = 0;        // in jaild, until there was a jail
 };
 

@@ -55,6 +55,8 @@ TEST_F(Admission, RefusesByName) {
       {"NotNarrower", {.overrides = {"limits.memory=1000GiB"}}},
       {"BadValue", {.overrides = {"limits.memory=lots"}}},
   };
+  const std::string long_one(LeaseRequest::kMaxFirstBytes + 1, '#');
+  EXPECT_EQ(refusal(client_, {.first = long_one}), "BadValue");
   for (const auto& [name, request] : wrong) EXPECT_EQ(refusal(client_, request), name);
   EXPECT_EQ(run(client_, "print(1)").out, "1\n");
 }

@@ -50,6 +50,29 @@ TEST_F(Lease, SaysWhetherTheJailWasReady) {
   EXPECT_EQ(ready.start, "parked");
 }
 
+TEST_F(Lease, BringsARequestAlongAfterLimitsAndFiles) {
+  const std::string script = encode(Request{{"first.py"}, "print(open('/data/in').read())"});
+  const int file = ::memfd_create("in", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  ASSERT_EQ(write_all(file, "given", 5), 0);
+  ::fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
+  LeaseRequest request;
+  request.files.push_back({"in", file});
+  request.first = script;
+  Leased lent = lease(client_, request);
+  ::close(file);
+  EXPECT_EQ(finish(client_, lent).out, "given\n");
+}
+
+TEST_F(Lease, BringsTheBeginningOfARequestAlong) {
+  const std::string script = encode(Request{{"first.py"}, "print('whole')"});
+  LeaseRequest request;
+  request.first = std::string_view(script).substr(0, 11);
+  Leased lent = lease(client_, request);
+  const std::string_view rest = std::string_view(script).substr(11);
+  ASSERT_EQ(write_all(lent.to_request.get(), rest.data(), rest.size()), 0);
+  EXPECT_EQ(finish(client_, lent).out, "whole\n");
+}
+
 TEST_F(Lease, KeepsManyJailsOfManyClientsApart) {
   std::vector<std::thread> clients;
   for (int each = 0; each < 6; ++each) {
