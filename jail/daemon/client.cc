@@ -81,6 +81,7 @@ Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {
       lease.add_string(fields::Lease::Files, file.name);
     lease.add_uint64(fields::Lease::QueueNs, request.queue_ns);
     lease.add_bool(fields::Lease::WantsFiles, request.wants_files);
+    lease.add_bool(fields::Lease::Session, request.session);
     if (!request.first.empty())
       lease.add_bytes(fields::Lease::First, request.first.data(), request.first.size());
   }
@@ -162,6 +163,10 @@ Expected<Message> Client::wait_for(Wanted wanted) {
 
 Expected<std::variant<Leased, Refusal>> Client::lease(const LeaseRequest& request) {
   TRY(const std::uint64_t number, ask(request));
+  return wait_leased(number);
+}
+
+Expected<std::variant<Leased, Refusal>> Client::wait_leased(std::uint64_t number) {
   TRY(Message message, wait_for([number](const Message& each) {
         if (const Leased* leased = std::get_if<Leased>(&each)) return leased->request == number;
         if (const Refusal* refusal = std::get_if<Refusal>(&each)) return refusal->request == number;
@@ -211,6 +216,10 @@ Expected<Metrics> Client::stats() {
 Expected<std::optional<Refusal>> Client::kill_jail(std::uint64_t lease) {
   const std::uint64_t number = next_request_++;
   TRY_VOID(send(query(fields::ToDaemon::KillJail, number, lease), {}));
+  return wait_done(number);
+}
+
+Expected<std::optional<Refusal>> Client::wait_done(std::uint64_t number) {
   TRY(Message message, wait_for([number](const Message& each) {
         if (const RequestDone* done = std::get_if<RequestDone>(&each))
           return done->request == number;
@@ -219,6 +228,44 @@ Expected<std::optional<Refusal>> Client::kill_jail(std::uint64_t lease) {
       }));
   if (Refusal* refusal = std::get_if<Refusal>(&message)) return std::move(*refusal);
   return std::nullopt;
+}
+
+std::string Client::ask_session(SessionOp op, const std::string& session, std::uint64_t wall_ns,
+                                std::uint64_t number) {
+  std::string message;
+  {
+    Out<fields::ToDaemon> out(message);
+    Out<fields::SessionRequest> in(out, fields::ToDaemon::Session);
+    in.add_uint64(fields::SessionRequest::Request, number);
+    in.add_string(fields::SessionRequest::Session, session);
+    in.add_uint32(fields::SessionRequest::Op, static_cast<std::uint32_t>(op));
+    in.add_uint64(fields::SessionRequest::WallNs, wall_ns);
+  }
+  return message;
+}
+
+Expected<void> Client::tell(SessionOp op, const std::string& session, std::uint64_t wall_ns) {
+  return send(ask_session(op, session, wall_ns, 0), {});
+}
+
+Expected<std::variant<Leased, Refusal>> Client::take_session(SessionOp op,
+                                                             const std::string& session) {
+  const std::uint64_t number = next_request_++;
+  TRY_VOID(send(ask_session(op, session, 0, number), {}));
+  return wait_leased(number);
+}
+
+Expected<std::optional<Refusal>> Client::close_session(const std::string& session) {
+  const std::uint64_t number = next_request_++;
+  TRY_VOID(send(ask_session(SessionOp::Close, session, 0, number), {}));
+  return wait_done(number);
+}
+
+Expected<std::vector<SessionInfo>> Client::sessions() {
+  TRY_VOID(send(ask_session(SessionOp::List, "", 0, next_request_++), {}));
+  TRY(Message message,
+      wait_for([](const Message& each) { return std::holds_alternative<SessionInfos>(each); }));
+  return std::get<SessionInfos>(std::move(message)).sessions;
 }
 
 }  // namespace jailrun

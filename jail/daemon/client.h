@@ -33,8 +33,10 @@ struct LeaseRequest {
   std::vector<File> files{};
   std::uint64_t queue_ns = 10'000'000'000;
   bool wants_files = false;
+  bool session = false;  // Leased::session names it; it stays when the connection ends
   // What jaild puts into the request pipe before it answers; of at most kMaxFirstBytes. Longer ones
   // are written by the client, to Leased::to_request.
+  // Not for sessions.
   std::string_view first{};
   static constexpr std::size_t kMaxFirstBytes = wire::kMaxFirstBytes;
 };
@@ -47,7 +49,19 @@ struct Leased {
   std::uint32_t collect_files = 0;
   std::vector<std::string> warnings;
   Fd to_request, from_answer, in, out, err;
+  std::string session;
 };
+
+struct SessionInfo {
+  std::string session, policy, owner, state;
+  std::uint32_t uid = 0;
+  std::uint64_t age_ns = 0, idle_ns = 0, memory_bytes = 0;
+};
+struct SessionInfos {
+  std::vector<SessionInfo> sessions;
+};
+
+enum class SessionOp : std::uint32_t { Attach, Detach, Clock, Interrupt, Reset, Close, List };
 
 struct LeaseEnded {
   std::uint64_t id = 0;
@@ -79,7 +93,8 @@ struct RequestDone {
   std::uint64_t request = 0;
 };
 
-using Message = std::variant<Leased, Refusal, LeaseEnded, JailList, Metrics, RequestDone>;
+using Message =
+    std::variant<Leased, Refusal, LeaseEnded, JailList, Metrics, RequestDone, SessionInfos>;
 
 class Client {
  public:
@@ -91,6 +106,8 @@ class Client {
   Expected<std::uint64_t> ask(const LeaseRequest& request);  // the number that the answer bears
   Expected<void> cancel(std::uint64_t lease, const std::string& why);
   Expected<void> output_exceeded(std::uint64_t lease, const std::string& stream);
+  // Of a session that exists: Detach, Clock, Interrupt, which have no answer.
+  Expected<void> tell(SessionOp op, const std::string& session, std::uint64_t wall_ns = 0);
   // The next message; nothing where none is there and `wait` is false. Error: jaild is gone.
   Expected<std::optional<Message>> receive(bool wait);
 
@@ -100,10 +117,18 @@ class Client {
   Expected<JailList> ps();
   Expected<Metrics> stats();
   Expected<std::optional<Refusal>> kill_jail(std::uint64_t lease);
+  // Attach or Reset.
+  Expected<std::variant<Leased, Refusal>> take_session(SessionOp op, const std::string& session);
+  Expected<std::optional<Refusal>> close_session(const std::string& session);
+  Expected<std::vector<SessionInfo>> sessions();
 
  private:
   explicit Client(Fd socket) : socket_(std::move(socket)) {}
   Expected<void> send(const std::string& message, std::vector<Fd> descriptors);
+  std::string ask_session(SessionOp op, const std::string& session, std::uint64_t wall_ns,
+                          std::uint64_t number);
+  Expected<std::variant<Leased, Refusal>> wait_leased(std::uint64_t number);
+  Expected<std::optional<Refusal>> wait_done(std::uint64_t number);
   Expected<std::optional<Message>> decode(std::string_view frame);
   // The first message that `wanted` accepts; what comes before it is kept for later.
   template <typename Wanted>

@@ -10,6 +10,7 @@
 
 #include "jail/daemon/encode.h"
 #include "jail/daemon/server.h"
+#include "jail/run/frames.h"
 
 namespace jailrun {
 namespace {
@@ -21,6 +22,11 @@ constexpr std::size_t kMostOwnerBytes = 128;
 
 std::unexpected<Refusal> refused(std::string_view name, std::string message, std::string remedy) {
   return std::unexpected(Refusal{0, std::string(name), std::move(message), std::move(remedy)});
+}
+
+std::string session_hello() {
+  const std::uint32_t hello[2] = {kSessionMagic, 0};
+  return {reinterpret_cast<const char*>(hello), sizeof hello};
 }
 
 }  // namespace
@@ -87,6 +93,8 @@ bool Connection::handle(const daemon::ToDaemon& message, std::vector<Fd> descrip
     case daemon::ToDaemon::kKillJail:
       kill_any(message.kill_jail());
       return true;
+    case daemon::ToDaemon::kSession:
+      return session(message.session());
     case daemon::ToDaemon::WHAT_NOT_SET:
       return false;
   }
@@ -152,11 +160,21 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
   return pending;
 }
 
-void Connection::lease(const daemon::Lease& request, std::vector<Fd> descriptors) {
+void Connection::lease(const daemon::Lease& request, std::vector<Fd> descriptors,
+                       const std::string& session) {
   const std::int64_t now = monotonic_ns();
   auto checked = check(request, std::move(descriptors));
   if (!checked) return refuse(request.request(), checked.error(), request.policy());
   checked->arrived_ns = now;
+  if (request.session()) {
+    if (session.empty() && !server_.sessions().admits(peer_.uid)) {
+      return refuse(request.request(),
+                    {0, std::string(refusal::kTooManySessions), "you have too many sessions",
+                     "close some: `jailrun session ls` shows them"});
+    }
+    checked->session = session.empty() ? Sessions::new_id() : session;
+    checked->request.clear_first();
+  }
   const std::uint64_t ticket = server_.next_number();
   const std::shared_ptr<JailPool> pool = checked->pool;
   const Owner owner = checked->owner;
@@ -180,14 +198,21 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
   Pending pending = std::move(node.mapped());
   if (!loan) return refuse(pending.request.request(), loan.error(), pending.request.policy());
   // The guest wakes up while the rest of the lease is done here.
-  if (loan->parked && pending.request.first().empty()) loan->jail->jail->announce_request();
-  const auto lease = std::make_shared<JailLease>(
-      server_.io(), std::move(*loan),
-      JailLease::Terms{ticket, pending.owner, pending.limits, pending.narrowed,
-                       pending.request.wants_files()});
+  const bool is_session = !pending.session.empty();
+  if (loan->parked && !is_session && pending.request.first().empty())
+    loan->jail->jail->announce_request();
+  LeaseLimits limits = pending.limits;
+  if (is_session) {  // those of the policy are for one execution
+    limits.wall_ns = kSessionNs;
+    limits.cpu_ns = kSessionNs / 1000 * limits.cpu_millis;
+  }
+  const auto lease =
+      std::make_shared<JailLease>(server_.io(), std::move(*loan),
+                                  JailLease::Terms{ticket, pending.owner, limits, pending.narrowed,
+                                                   pending.request.wants_files()});
   std::vector<std::string> warnings;
-  if (const Expected<void> ready =
-          lease->prepare(std::move(pending.files), pending.request.first(), warnings);
+  const std::string first = is_session ? session_hello() : pending.request.first();
+  if (const Expected<void> ready = lease->prepare(std::move(pending.files), first, warnings);
       !ready) {
     const Error& error = ready.error();
     const std::string_view name = error.object == "mount"            ? refusal::kFileNotMountable
@@ -195,9 +220,10 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
                                                                      : refusal::kBuildFailed;
     return refuse(pending.request.request(), refusal_from(name, error), pending.request.policy());
   }
-  leases_.emplace(ticket, lease);
   server_.add(lease);
-  send_leased(pending, *lease, std::move(warnings));
+  if (is_session) return begin_session(pending, lease, std::move(warnings));
+  leases_.emplace(ticket, lease);
+  send_leased(pending, lease->terms().id, lease->parked(), std::move(warnings), lease->take_ends());
   if (closed_) return;  // it was gone already: close() has ended the lease
   lease->start(
       [weak = weak_from_this(), &server = server_](std::uint64_t id, JailLease::Closing closing) {
@@ -207,20 +233,20 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
       });
 }
 
-void Connection::send_leased(const Pending& pending, JailLease& lease,
-                             std::vector<std::string> warnings) {
+void Connection::send_leased(const Pending& pending, std::uint64_t lease, bool parked,
+                             std::vector<std::string> warnings, WarmJail::Ends ends) {
   daemon::FromDaemon message;
   daemon::Leased& leased = *message.mutable_leased();
   leased.set_request(pending.request.request());
-  leased.set_lease(lease.terms().id);
-  leased.set_start(lease.parked() ? "parked" : "forked");
+  leased.set_lease(lease);
+  leased.set_start(parked ? "parked" : "forked");
   leased.set_queued_ns(static_cast<std::uint64_t>(monotonic_ns() - pending.arrived_ns));
   leased.set_wall_ns(pending.limits.wall_ns);
   leased.set_output_bytes(pending.limits.output_bytes);
   leased.set_collect_files(static_cast<std::uint32_t>(pending.limits.collect_files));
   leased.set_collect_bytes(pending.limits.collect_bytes);
+  leased.set_session(pending.session);
   for (std::string& warning : warnings) leased.add_warnings(std::move(warning));
-  WarmJail::Ends ends = lease.take_ends();
   std::vector<Fd> descriptors;
   for (Fd* end : {&ends.request, &ends.answer, &ends.in, &ends.out, &ends.err})
     descriptors.push_back(std::move(*end));
@@ -317,6 +343,7 @@ void Connection::close() {
   pending_.clear();
   for (const auto& [id, lease] : leases_) lease->cancel("its client is gone");
   leases_.clear();
+  server_.sessions().detach_all(this);
   outbox_.clear();
   socket_.reset();
   server_.hold_unclaimed(peer_.uid, std::exchange(unclaimed_, 0), 0);

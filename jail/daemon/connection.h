@@ -8,7 +8,7 @@
 
 #include "jail/daemon/asio.h"
 #include "jail/daemon/jaild.pb.h"
-#include "jail/daemon/lease.h"
+#include "jail/daemon/session.h"
 #include "jail/daemon/wire.h"
 
 namespace jailrun {
@@ -38,16 +38,27 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool narrowed = false;
     std::int64_t arrived_ns = 0;
     std::shared_ptr<JailPool> pool;
+    std::string session;  // its name, where it shall be one
   };
 
   // False: the peer does not keep to the protocol.
   bool read_frames();
   bool account_unclaimed();
   bool handle(const daemon::ToDaemon& message, std::vector<Fd> descriptors);
-  void lease(const daemon::Lease& request, std::vector<Fd> descriptors);
+  // `session`: the name of one that is made anew.
+  void lease(const daemon::Lease& request, std::vector<Fd> descriptors,
+             const std::string& session = {});
   std::expected<Pending, Refusal> check(const daemon::Lease& request, std::vector<Fd> descriptors);
   void granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan);
-  void send_leased(const Pending& pending, JailLease& lease, std::vector<std::string> warnings);
+  void send_leased(const Pending& pending, std::uint64_t lease, bool parked,
+                   std::vector<std::string> warnings, WarmJail::Ends ends);
+  void begin_session(const Pending& pending, const std::shared_ptr<JailLease>& lease,
+                     std::vector<std::string> warnings);
+  void session_ended(std::uint64_t id, const Result& result);
+  void attach(LiveSession& session);
+  bool session(const daemon::SessionRequest& request);
+  void attach_session(const daemon::SessionRequest& request, LiveSession& session);
+  void reset_session(const daemon::SessionRequest& request, LiveSession& session);
   void ended(std::uint64_t id, JailLease::Closing closing);
   void kill(const daemon::Kill& request);
   void kill_any(const daemon::KillJail& request);

@@ -67,6 +67,9 @@ Leased leased(In<fields::Leased> in) {
       case fields::Leased::Warnings:
         out.warnings.push_back(in.get_string());
         break;
+      case fields::Leased::Session:
+        out.session = in.get_string();
+        break;
       default:
         in.skip();
     }
@@ -299,6 +302,53 @@ Metrics metrics(In<fields::Stats> in) {
   return out;
 }
 
+SessionInfo session(In<fields::SessionEntry> in) {
+  SessionInfo out;
+  while (in.next()) {
+    switch (in.tag()) {
+      case fields::SessionEntry::Session:
+        out.session = in.get_string();
+        break;
+      case fields::SessionEntry::Policy:
+        out.policy = in.get_string();
+        break;
+      case fields::SessionEntry::Uid:
+        out.uid = in.get_uint32();
+        break;
+      case fields::SessionEntry::Owner:
+        out.owner = in.get_string();
+        break;
+      case fields::SessionEntry::State:
+        out.state = in.get_string();
+        break;
+      case fields::SessionEntry::AgeNs:
+        out.age_ns = in.get_uint64();
+        break;
+      case fields::SessionEntry::IdleNs:
+        out.idle_ns = in.get_uint64();
+        break;
+      case fields::SessionEntry::MemoryBytes:
+        out.memory_bytes = in.get_uint64();
+        break;
+      default:
+        in.skip();
+    }
+  }
+  return out;
+}
+
+SessionInfos sessions(In<fields::SessionList> in) {
+  SessionInfos out;
+  while (in.next()) {
+    if (in.tag() == fields::SessionList::Sessions) {
+      out.sessions.push_back(session(in.get_message()));
+    } else {
+      in.skip();
+    }
+  }
+  return out;
+}
+
 RequestDone done(In<fields::Query> in) {
   RequestDone out;
   while (in.next()) {
@@ -337,6 +387,9 @@ std::optional<Decoded> decode(std::string_view bytes) {
         break;
       case fields::FromDaemon::Done:
         message = done(in.get_message());
+        break;
+      case fields::FromDaemon::Sessions:
+        message = sessions(in.get_message());
         break;
       default:
         in.skip();

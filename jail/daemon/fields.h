@@ -8,9 +8,19 @@ namespace jailrun::fields {
 
 using Tag = protozero::pbf_tag_type;
 
-enum class ToDaemon : Tag { Descriptors = 1, Lease, Kill, Ps, Stats, KillJail };
-enum class FromDaemon : Tag { Descriptors = 1, Leased, Refused, Ended, Ps, Stats, Done };
-enum class Lease : Tag { Request = 1, Policy, Overrides, Owner, Files, QueueNs, WantsFiles, First };
+enum class ToDaemon : Tag { Descriptors = 1, Lease, Kill, Ps, Stats, KillJail, Session };
+enum class FromDaemon : Tag { Descriptors = 1, Leased, Refused, Ended, Ps, Stats, Done, Sessions };
+enum class Lease : Tag {
+  Request = 1,
+  Policy,
+  Overrides,
+  Owner,
+  Files,
+  QueueNs,
+  WantsFiles,
+  First,
+  Session
+};
 enum class Kill : Tag { Lease = 1, Cancelled, OutputExceeded };
 enum class Query : Tag { Request = 1, Lease };  // PsQuery, StatsQuery, KillJail, Done
 enum class Timing : Tag { Stage = 1, AtNs, Ns };
@@ -24,8 +34,21 @@ enum class Leased : Tag {
   OutputBytes,
   CollectFiles,
   CollectBytes,
-  Warnings
+  Warnings,
+  Session
 };
+enum class SessionRequest : Tag { Request = 1, Session, Op, WallNs };
+enum class SessionEntry : Tag {
+  Session = 1,
+  Policy,
+  Uid,
+  Owner,
+  State,
+  AgeNs,
+  IdleNs,
+  MemoryBytes
+};
+enum class SessionList : Tag { Request = 1, Sessions };
 enum class Refused : Tag { Request = 1, Name, Message, Remedy };
 enum class Evidence : Tag { Name = 1, Flag, Number, Text };
 enum class Limit : Tag { Name = 1, Value, EnforcedBy };

@@ -116,6 +116,19 @@ void JailLease::output_exceeded(const std::string& stream) {
   kill();
 }
 
+std::uint64_t JailLease::memory_bytes() const {
+  return live() ? loan_.jail->jail->cgroup().evidence().memory_peak_bytes.value_or(0) : 0;
+}
+
+void JailLease::signal(int number) {
+  if (killed_ns_ == 0 && ended_ns_ == 0) loan_.jail->jail->signal(number);
+}
+
+void JailLease::expire() {
+  if (killed_ns_ == 0 && ended_ns_ == 0) evidence_.wall_expired = true;
+  kill();
+}
+
 void JailLease::arm() {
   std::int64_t next = started_ns_ + static_cast<std::int64_t>(terms_.limits.wall_ns);
   next = std::min(next, next_cpu_check_ns_);
@@ -170,6 +183,10 @@ JailLease::Closing JailLease::settle() {
       static_cast<std::uint64_t>(std::max<std::int64_t>(ended_ns_ - started_ns_, 0));
   Plan plan = loan_.world->world().plan();
   apply(terms_.limits, plan);
+  if (blamed_wall_ns_ != 0) {
+    evidence_.wall_expired = true;
+    plan.wall_ns = blamed_wall_ns_;
+  }
   Closing closing;
   closing.result = jail.settle(plan, evidence_);
   closing.result.start = loan_.parked ? "parked" : "forked";

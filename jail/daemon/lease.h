@@ -49,12 +49,21 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   // From here on it is watched, and `done` is called when it is over.
   void start(Done done);
 
+  // Of a session: copies of its ends, a signal to its guest, and the limit of one execution, which
+  // is not the lease's. Blamed and then gone, the jail has died of it.
+  Expected<WarmJail::Ends> copy_ends() const { return loan_.jail->jail->copy_ends(); }
+  int answer_fd() const { return loan_.jail->jail->answer_fd(); }
+  void signal(int number);
+  void blame_wall(std::uint64_t wall_ns) { blamed_wall_ns_ = wall_ns; }
+  void expire();
+
   void cancel(const std::string& why);
   void output_exceeded(const std::string& stream);
 
   const Terms& terms() const { return terms_; }
   bool parked() const { return loan_.parked; }
   bool live() const { return loan_.jail != nullptr; }
+  std::uint64_t memory_bytes() const;  // the most it has had; 0 where it is gone
   const PooledJail& jail() const { return *loan_.jail; }
   const LiveWorld& world() const { return *loan_.world; }
   std::int64_t started_ns() const { return started_ns_; }
@@ -82,6 +91,7 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   Evidence evidence_;
   asio::steady_timer timer_;
   std::shared_ptr<Watch> oom_watch_;
+  std::uint64_t blamed_wall_ns_ = 0;
   std::int64_t started_ns_ = 0, ended_ns_ = 0, next_cpu_check_ns_ = 0, killed_ns_ = 0;
 };
 

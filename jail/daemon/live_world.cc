@@ -5,12 +5,6 @@
 #include <vector>
 
 namespace jailrun {
-namespace {
-
-// Imports that take longer than this hang.
-constexpr std::chrono::seconds kImportDeadline{120};
-
-}  // namespace
 
 std::string_view name(PooledJail::State state) {
   constexpr std::string_view kNames[] = {"building", "parked", "leased", "killed", "collecting"};
@@ -18,20 +12,22 @@ std::string_view name(PooledJail::State state) {
 }
 
 Expected<std::shared_ptr<LiveWorld>> LiveWorld::start(asio::io_context& io, Catalog::Found policy,
-                                                      Events events) {
+                                                      Events events,
+                                                      std::chrono::seconds import_deadline) {
   std::shared_ptr<LiveWorld> live(new LiveWorld(io, std::move(policy), std::move(events)));
   live->started_ns_ = monotonic_ns();
   TRY(live->world_, World::start(*live->policy_->plan, STDERR_FILENO));
   live->keeper_watch_ = std::make_shared<Watch>(io, live->world_->keeper_fd());
   live->zygote_watch_ = std::make_shared<Watch>(io, live->world_->zygote_fd());
-  asio::co_spawn(io, live->watch_zygote(live), asio::detached);
+  asio::co_spawn(io, live->watch_zygote(live, import_deadline), asio::detached);
   asio::co_spawn(io, live->watch_keeper(live), asio::detached);
   return live;
 }
 
-Task LiveWorld::watch_zygote([[maybe_unused]] std::shared_ptr<LiveWorld> self) {
+Task LiveWorld::watch_zygote([[maybe_unused]] std::shared_ptr<LiveWorld> self,
+                             std::chrono::seconds import_deadline) {
   const std::shared_ptr<Watch> watch = zygote_watch_;
-  asio::steady_timer deadline(io_, kImportDeadline);
+  asio::steady_timer deadline(io_, import_deadline);
   deadline.async_wait([watch](boost::system::error_code error) {
     if (!error) watch->cancel();
   });
@@ -40,7 +36,7 @@ Task LiveWorld::watch_zygote([[maybe_unused]] std::shared_ptr<LiveWorld> self) {
     if (closed_ || failed_) co_return;
     if (!readable) {
       fail(Error{Stage::Spawn, "zygote", ETIMEDOUT,
-                 "the zygote was not ready after " + std::to_string(kImportDeadline.count()) + " s",
+                 "the zygote was not ready after " + std::to_string(import_deadline.count()) + " s",
                  "see what its imports do in the log"});
       co_return;
     }

@@ -47,8 +47,12 @@ class LiveWorld : public std::enable_shared_from_this<LiveWorld> {
     std::function<void()> jail_removed;
   };
 
+  static constexpr std::chrono::seconds kImportDeadline{120};
+
+  // Imports that take longer than the deadline hang.
   static Expected<std::shared_ptr<LiveWorld>> start(asio::io_context& io, Catalog::Found policy,
-                                                    Events events);
+                                                    Events events,
+                                                    std::chrono::seconds import_deadline);
 
   World& world() { return *world_; }
   const Catalog::Found& policy() const { return policy_; }
@@ -72,7 +76,7 @@ class LiveWorld : public std::enable_shared_from_this<LiveWorld> {
  private:
   LiveWorld(asio::io_context& io, Catalog::Found policy, Events events)
       : io_(io), policy_(std::move(policy)), events_(std::move(events)) {}
-  Task watch_zygote(std::shared_ptr<LiveWorld> self);
+  Task watch_zygote(std::shared_ptr<LiveWorld> self, std::chrono::seconds import_deadline);
   Task watch_keeper(std::shared_ptr<LiveWorld> self);
   void dispatch(const Ended& ended);
   void keeper_died(const Error& why);

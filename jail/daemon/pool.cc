@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace jailrun {
 namespace {
@@ -14,6 +15,12 @@ constexpr std::int64_t kBuildDeadlineNs = 5 * kSecondNs;
 constexpr std::uint32_t kBuildsBeforeNewWorld = 5, kBuildsBeforeRefusal = 3;
 constexpr std::int64_t kIdleNs = 600 * kSecondNs;
 
+// The host is at fault then: a new interpreter would take even more of it.
+bool is_shortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN ||
+         error == ENOSPC;
+}
+
 std::uint32_t builders() {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
   return static_cast<std::uint32_t>(std::clamp(cpus, 1l, 8l));
@@ -21,11 +28,13 @@ std::uint32_t builders() {
 
 }  // namespace
 
-JailPool::JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters, bool on_demand)
+JailPool::JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters,
+                   PoolOptions options)
     : io_(io),
       policy_(std::move(policy)),
       counters_(counters),
-      pacing_(policy_->plan->pool, on_demand),
+      options_(options),
+      pacing_(policy_->plan->pool, options.on_demand),
       refill_timer_(io),
       deadline_timer_(io) {}
 
@@ -140,11 +149,14 @@ void JailPool::plan_build() {
   if (building_ >= wanted && !(behind && building_ == 0)) return;
   if (now < no_build_before_ns_) return wake_at(no_build_before_ns_);
   if (!memory_allows()) return wake_at(now + 100 * kMsNs);
-  while (building_ < wanted) start_build(true);
-  if (building_ > 0 || !behind) return;
-  const std::int64_t quiet = pacing_.quiet_ns(parked, now);
-  if (quiet > 0) return wake_at(now + quiet);
-  start_build(false);
+  // One may fail on the spot, and take the world with it.
+  while (building_ < wanted && now >= no_build_before_ns_) start_build(true);
+  if (behind && building_ == 0 && now >= no_build_before_ns_) {
+    const std::int64_t quiet = pacing_.quiet_ns(parked, now);
+    if (quiet > 0) return wake_at(now + quiet);
+    start_build(false);
+  }
+  if (now < no_build_before_ns_) wake_at(no_build_before_ns_);
 }
 
 void JailPool::pump() {
@@ -226,7 +238,7 @@ void JailPool::build_failed(const std::shared_ptr<LiveWorld>& world, const Error
   last_failure_ = refusal_from(refusal::kBuildFailed, why);
   no_build_before_ns_ = monotonic_ns() + backoff_ns(build_failures_, 5 * kMsNs, 5 * kSecondNs);
   if (build_failures_ >= kBuildsBeforeRefusal) refuse_all(last_failure_);
-  if (build_failures_ == kBuildsBeforeNewWorld) {
+  if (build_failures_ % kBuildsBeforeNewWorld == 0 && !is_shortage(why.errno_value)) {
     retire_world();
     start_world();
   }

@@ -27,12 +27,17 @@ struct Loan {
 
 using LoanDone = std::function<void(std::expected<Loan, Refusal>)>;
 
+// How a daemon wants its pools.
+struct PoolOptions {
+  bool on_demand = false;  // no jail waits: each is cloned when it is asked for
+  std::chrono::seconds import_deadline = LiveWorld::kImportDeadline;
+};
+
 class JailPool : public std::enable_shared_from_this<JailPool> {
  public:
   static constexpr std::size_t kMostWaiting = 64;
 
-  // `on_demand`: no jail waits.
-  JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters, bool on_demand);
+  JailPool(asio::io_context& io, Catalog::Found policy, Counters& counters, PoolOptions options);
 
   // Calls `done` once: at once, or when a jail is ready or the deadline is over. `ticket` names the
   // request for forget().
@@ -89,6 +94,7 @@ class JailPool : public std::enable_shared_from_this<JailPool> {
   asio::io_context& io_;
   Catalog::Found policy_;
   Counters& counters_;
+  const PoolOptions options_;
   Pacing pacing_;
   bool kept_ = false, shutting_down_ = false, pumping_ = false;
 

@@ -47,7 +47,8 @@ void JailPool::start_world() {
   if (now < no_world_before_ns_) return wake_at(no_world_before_ns_);
   ++count().worlds_started;
   auto slot = std::make_shared<std::weak_ptr<LiveWorld>>();
-  Expected<std::shared_ptr<LiveWorld>> world = LiveWorld::start(io_, policy_, events_of(slot));
+  Expected<std::shared_ptr<LiveWorld>> world =
+      LiveWorld::start(io_, policy_, events_of(slot), options_.import_deadline);
   if (!world) return world_failed(nullptr, world.error());
   *slot = *world;
   next_ = std::move(*world);

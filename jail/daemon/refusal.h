@@ -33,7 +33,10 @@ inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = 
                                   kTooManyConnections = "TooManyConnections", kBadFile = "BadFile",
                                   kFileNotMountable = "FileNotMountable",
                                   kWarmupFailed = "WarmupFailed", kBuildFailed = "BuildFailed",
-                                  kNoSuchJail = "NoSuchJail", kShuttingDown = "ShuttingDown";
+                                  kNoSuchJail = "NoSuchJail", kNoSuchSession = "NoSuchSession",
+                                  kSessionBusy = "SessionBusy",
+                                  kTooManySessions = "TooManySessions",
+                                  kShuttingDown = "ShuttingDown";
 
 // Whether the same run, built cold with the caller's own rights, may well succeed. The others say
 // that the host is busy: a cold run would make it worse.

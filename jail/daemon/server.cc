@@ -139,12 +139,14 @@ void Server::admit(Fd socket) {
   ++counters_.connections;
   const Peer peer{credentials.uid, credentials.gid, credentials.pid};
   const auto share = shares_.find(peer.uid);
+  const Fd spare(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 3));  // it takes two
   const bool too_many = share != shares_.end() && share->second.connections >= kMostOfUser;
-  if (too_many || connections_.size() >= kMostConnections) {
+  if (too_many || connections_.size() >= kMostConnections || !spare.valid()) {
     count_refusal("", std::string(refusal::kTooManyConnections));
     daemon::FromDaemon message = encode({0, std::string(refusal::kTooManyConnections),
                                          too_many ? "this user has too many connections to jaild"
-                                                  : "jaild has too many connections",
+                                         : !spare.valid() ? "jaild is out of descriptors"
+                                                          : "jaild has too many connections",
                                          "end some of them, or ask again later"},
                                         1);  // what it is about to ask
     wire::Frame frame{wire::framed(message.SerializeAsString()), {}};
@@ -196,7 +198,7 @@ std::expected<std::shared_ptr<JailPool>, Refusal> Server::pool_for(const Catalog
     leaving_.push_back(unused->second);
     pools_.erase(unused);
   }
-  auto pool = std::make_shared<JailPool>(io_, policy, counters_, options_.on_demand);
+  auto pool = std::make_shared<JailPool>(io_, policy, counters_, options_.pool);
   pools_.emplace(key, pool);
   return pool;
 }
@@ -253,6 +255,7 @@ Task Server::tick() {
       continue;
     }
     reload();
+    sessions_.close_idle(std::chrono::nanoseconds(options_.session_idle).count(), monotonic_ns());
     for (const auto& [key, pool] : pools_) pool->tick();
     for (const auto& pool : leaving_) pool->tick();
     std::erase_if(leaving_, [](const auto& pool) { return pool->empty(); });

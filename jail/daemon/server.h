@@ -21,7 +21,9 @@ struct ServerOptions {
   std::string group;                // name of a group, or empty: the daemon's
   std::vector<std::string> warm;    // policies made ready at start; empty: all with pool.min > 0
   std::set<std::uint32_t> trusted;  // uids that may say whose jail it is
-  bool on_demand = false;           // no jail waits: each is cloned when it is asked for
+  PoolOptions pool;
+  std::size_t sessions_of_user = 64;
+  std::chrono::seconds session_idle{15 * 60};
 };
 
 class Server {
@@ -34,6 +36,7 @@ class Server {
   asio::io_context& io() { return io_; }
   Catalog& catalog() { return catalog_; }
   Counters& counters() { return counters_; }
+  Sessions& sessions() { return sessions_; }
   bool trusts(std::uint32_t uid) const { return options_.trusted.contains(uid); }
   std::uint64_t next_number() { return ++numbers_; }
   std::expected<std::shared_ptr<JailPool>, Refusal> pool_for(const Catalog::Found& policy,
@@ -67,6 +70,7 @@ class Server {
   asio::io_context io_{1};
   Catalog catalog_;
   Counters counters_;
+  Sessions sessions_{options_.sessions_of_user};
   std::uint64_t numbers_ = 0;
   Fd lock_, listener_;
   std::shared_ptr<Watch> listener_watch_;

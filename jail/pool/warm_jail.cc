@@ -241,10 +241,36 @@ Expected<void> WarmJail::put_request(std::string_view bytes) {
                                "send it after the lease, or ask for another jail"});
 }
 
+Expected<WarmJail::Ends> WarmJail::copy_ends() const {
+  Ends copies;
+  const std::pair<Fd&, const Fd&> all[] = {{copies.request, ends_.request},
+                                           {copies.answer, ends_.answer},
+                                           {copies.in, ends_.in},
+                                           {copies.out, ends_.out},
+                                           {copies.err, ends_.err}};
+  for (const auto& [copy, end] : all) {
+    copy = Fd(::fcntl(end.get(), F_DUPFD_CLOEXEC, 3));
+    if (!copy.valid())
+      return std::unexpected(sys_error(Stage::OpenStreams, "session", "cannot copy a descriptor",
+                                       "raise the limit of open files of jaild"));
+  }
+  return copies;
+}
+
+void WarmJail::signal(int number) {
+  const Fd pidfd = open_pidfd(guest_host_pid_);
+  // Only what has been in the cgroup after the descriptor was there is ours for certain.
+  const std::vector<pid_t> members = cgroup_->members();
+  if (pidfd.valid() && std::ranges::find(members, guest_host_pid_) != members.end())
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0);
+}
+
 void WarmJail::kill() {
   if (!killed_) mark(Stage::Kill);
   killed_ = true;
   cgroup_->kill();
+  // Needs no new descriptor, of which there may be none: with its pid 1 ends a pid namespace.
+  if (init_pidfd_.valid()) ::syscall(SYS_pidfd_send_signal, init_pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
 bool WarmJail::note(const Ended& ended) {

@@ -66,12 +66,16 @@ class WarmJail {
   // error where the pipe does not take all of it.
   Expected<void> put_request(std::string_view bytes);
   Ends take_ends() { return std::move(ends_); }
+  int answer_fd() const { return ends_.answer.get(); }
+  // Like take_ends(), and keeps its own.
+  Expected<Ends> copy_ends() const;
   // Call at the lease: from here on oom_event() (an eventfd, or -1) tells of an out-of-memory.
   void watch_oom() { cgroup_->watch_oom(); }
 
   // --- while leased ---------------------------------------------------------------------------
   Cgroup& cgroup() { return *cgroup_; }
-  void kill();  // every process; their end comes as events of the World
+  void kill();              // every process; their end comes as events of the World
+  void signal(int number);  // to the guest itself, if it still is one of this jail
   // For each event of the World. True when it is the end of this jail's last process; events of
   // other jails change nothing.
   bool note(const Ended& ended);

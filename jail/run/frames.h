@@ -23,6 +23,9 @@ inline constexpr std::uint32_t kMaxRequestBytes = 32u << 20;
 // touched when it parked. Optional.
 inline constexpr std::uint32_t kRequestComes = 0x306e726a;  // "jrn0"
 
+// A session begins instead: this number and a u32 of 0; what follows is jail/session/frames.h's.
+inline constexpr std::uint32_t kSessionMagic = 0x3173726a;  // "jrs1"
+
 struct Request {
   std::vector<std::string> argv;  // argv[0]: the script's name, as tracebacks and sys.argv show it
   std::string script;

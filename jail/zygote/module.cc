@@ -173,16 +173,20 @@ PyObject* receive_request(PyObject*, PyObject* number) {
     n = sys(SYS_read, fd, ptr(first), sizeof first);
   } while (n == -kEintr);
   const std::int64_t received = child::now_ns();
-  constexpr long kHeader = 12;  // magic, size, count
+  constexpr long kHeader = 12, kHello = 8;  // magic, size, count; of a session, magic and 0
   if (n == kNoticeSize && number_at(first) == kRequestComes) Py_RETURN_TRUE;
   if (n > kNoticeSize &&
       number_at(first) == kRequestComes) {  // a request is there: no time to lose
     n -= kNoticeSize;
     std::memmove(first, first + kNoticeSize, static_cast<std::size_t>(n));
   }
-  if (n > 0 && n < kHeader) n = read_all(fd, first + n, kHeader - n) ? kHeader : 0;
+  if (n > 0 && n < kHello) n = read_all(fd, first + n, kHello - n) ? kHello : 0;
+  if (n >= kHello && number_at(first) != kSessionMagic && n < kHeader)
+    n = read_all(fd, first + n, kHeader - n) ? kHeader : 0;
   if (n <= 0) Py_RETURN_NONE;
   const std::uint32_t size = number_at(first + 4);
+  if (number_at(first) == kSessionMagic && size == 0)
+    return PyBytes_FromStringAndSize(first + kHello, n - kHello);
   if (number_at(first) != kRequestMagic || size < 4 || size > kMaxRequestBytes) return no_request();
   if (size + 8L <= n) {
     sys(SYS_close, fd);
@@ -201,6 +205,14 @@ PyObject* receive_request(PyObject*, PyObject* number) {
   }
   Py_DECREF(whole);
   return request;
+}
+
+PyObject* adopt_orphans(PyObject*, PyObject*) {
+  if (const long error = sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); error < 0) {
+    PyErr_Format(PyExc_OSError, "prctl: error %ld", -error);
+    return nullptr;
+  }
+  Py_RETURN_NONE;
 }
 
 PyObject* freeze(PyObject*, PyObject*) {
@@ -226,7 +238,10 @@ PyMethodDef methods[] = {
     {"park", park, METH_NOARGS, "In a child: wait until the owner has attested it."},
     {"receive", receive_request, METH_O,
      "(nanoseconds, argv, script) of the request on FD, which is then closed; True where the owner "
-     "says that one is to come soon; None when its writer is gone."},
+     "says that one is to come soon; None when its writer is gone; bytes, what was read behind it, "
+     "where a session begins."},
+    {"adopt_orphans", adopt_orphans, METH_NOARGS,
+     "Become the parent of descendants whose parents have ended."},
     {"immortalize", immortalize, METH_O, "Let no child write the reference counts of LIST."},
     {"freeze_heap", freeze, METH_NOARGS, "Make this process cheap to fork; says what was done."},
     {nullptr, nullptr, 0, nullptr}};

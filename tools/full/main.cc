@@ -30,6 +30,9 @@ void add_verbs(CLI::App& app, int& status) {
 #ifdef JAILRUN_VERB_PLAN
   add_plan(app, status);
 #endif
+#ifdef JAILRUN_VERB_SESSION
+  add_session(app, status);
+#endif
 #ifdef JAILRUN_VERB_DAEMON
   add_daemon(app, status);
 #endif

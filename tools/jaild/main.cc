@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   options.trusted = {0, ::geteuid()};
   std::string mode = "0660";
   std::vector<std::uint32_t> trusted;
+  auto import_seconds = options.pool.import_deadline.count();
+  auto idle_seconds = options.session_idle.count();
   bool verbose = false;
 
   CLI::App app("Keeps fresh jails ready and lends them over a unix socket.", "jaild");
@@ -38,8 +40,19 @@ int main(int argc, char** argv) {
   app.add_option("--warm", options.warm,
                  "policies to make ready at once; default: all with pool.min above 0");
   app.add_option("--trust-owner", trusted, "uids that may say whose jail it is; root always may");
-  app.add_flag("--on-demand", options.on_demand,
+  app.add_flag("--on-demand", options.pool.on_demand,
                "keep no jail waiting: clone each when it is asked for; for hosts short of memory");
+  app.add_option("--import-deadline", import_seconds,
+                 "seconds after which an interpreter that still imports is taken to hang")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_option("--sessions-per-user", options.sessions_of_user,
+                 "how many sessions a user may have")
+      ->capture_default_str();
+  app.add_option("--session-idle", idle_seconds,
+                 "seconds after which a session that nobody uses is closed")
+      ->check(CLI::Range(1, 30 * 24 * 3600))
+      ->capture_default_str();
   app.add_flag("-v,--verbose", verbose, "log each client");
   CLI11_PARSE(app, argc, argv);
 
@@ -49,6 +62,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "jaild: --mode %s is no octal mode; write 0660\n", mode.c_str());
     return 2;
   }
+  options.pool.import_deadline = std::chrono::seconds(import_seconds);
+  options.session_idle = std::chrono::seconds(idle_seconds);
   options.trusted.insert(trusted.begin(), trusted.end());
   spdlog::set_default_logger(spdlog::stderr_logger_st("jaild"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");

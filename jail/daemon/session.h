@@ -1,0 +1,86 @@
+// LiveSession: a leased jail that outlives the connection that asked for it. Sessions: all of them.
+//
+// Whoever has attached a session talks to its interpreter on descriptors of his own; jaild keeps
+// the ends, reads none of them, and keeps the clocks: of one execution (interrupt, then the end of
+// the process that executes, then the end of the jail), and of idleness.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "jail/daemon/jaild.pb.h"
+#include "jail/daemon/lease.h"
+
+namespace jailrun {
+
+// No session lasts longer.
+inline constexpr std::uint64_t kSessionNs = 12ull * 3600 * 1'000'000'000;
+
+class LiveSession : public std::enable_shared_from_this<LiveSession> {
+ public:
+  // How it came to be: for a reset.
+  struct Origin {
+    std::string id;
+    daemon::Lease request;
+    Owner owner;
+    std::uint64_t wall_ns;  // of one execution, by its policy
+  };
+
+  LiveSession(asio::io_context& io, Origin origin, std::shared_ptr<JailLease> lease);
+
+  const Origin& origin() const { return origin_; }
+  JailLease& lease() { return *lease_; }
+  // Null where nobody is attached. Compared, never used.
+  const void* client() const { return client_; }
+  // `ended` is called should the jail end while this client is attached.
+  void attach(const void* client, JailLease::Done ended);
+  // What is executed is interrupted: nobody waits for it any more.
+  void detach();
+  void clock(std::uint64_t wall_ns);
+  void interrupt();
+  // Its client is not to hear of its end.
+  void forget_client();
+  void ended(std::uint64_t id, JailLease::Closing closing);
+  void close(const std::string& why);
+  std::int64_t idle_since_ns() const { return client_ != nullptr ? INT64_MAX : used_ns_; }
+  void describe(daemon::SessionEntry& entry) const;
+
+ private:
+  bool has_answered() const;
+  void arm(std::int64_t ns);
+  void strike();
+
+  const Origin origin_;
+  const std::shared_ptr<JailLease> lease_;
+  asio::steady_timer timer_;
+  const void* client_ = nullptr;
+  JailLease::Done ended_;
+  std::uint64_t wall_ns_ = 0;  // of the execution that goes on
+  int strikes_ = 0;
+  std::int64_t begun_ns_, used_ns_;
+};
+
+class Sessions {
+ public:
+  explicit Sessions(std::size_t most_of_user) : most_of_user_(most_of_user) {}
+
+  static std::string new_id();  // 128 random bits in hex
+  // A session may be begun for this user.
+  bool admits(std::uint32_t uid) const;
+  void add(const std::shared_ptr<LiveSession>& session);
+  void remove(const LiveSession& session);
+  // Nothing where there is none of this id that `uid` may know.
+  std::shared_ptr<LiveSession> find(const std::string& id, std::uint32_t uid) const;
+  void detach_all(const void* client);
+  void close_idle(std::int64_t idle_ns, std::int64_t now);
+  void close_all(const std::string& why);
+  void list(std::uint32_t uid, daemon::SessionList& into) const;
+  std::size_t size() const { return sessions_.size(); }
+
+ private:
+  const std::size_t most_of_user_;
+  std::map<std::string, std::shared_ptr<LiveSession>> sessions_;
+};
+
+}  // namespace jailrun

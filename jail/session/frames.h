@@ -1,0 +1,51 @@
+// Frames of a session: what a client and the interpreter of a session say to each other.
+//
+//   client to guest   u32 "jrs1", u32 length, JSON
+//   guest to client   u32 "jrr1", u32 length of the head, u32 length of the body, JSON, bytes
+//
+// All little-endian. Requests: {"op": "execute" | "savepoint" | "rollback" | "drop" | "arrow",
+// "id": …}. Frames that come back have a "kind": "display" and "result" (a MIME bundle, binary
+// parts in the body) and "answer", the last one of a request. They are the word of a hostile
+// process: AnswerReader is the only parser of them, bounded in bytes, and whoever forges them
+// spoils his own answer.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace jailrun {
+
+using Json = nlohmann::ordered_json;
+
+inline constexpr std::uint32_t kSessionAnswerMagic = 0x3172726a;  // "jrr1"
+inline constexpr std::uint32_t kMaxHeadBytes = 8u << 20, kMaxBodyBytes = 256u << 20;
+
+std::string encode_session_request(const Json& request);
+
+struct SessionFrame {
+  Json head;  // an object
+  std::string body;
+};
+
+// What a head says under `key`; nothing, or 0, where it is of another type.
+std::string text_of(const Json& head, const char* key);
+std::uint64_t number_of(const Json& head, const char* key);
+
+class AnswerReader {
+ public:
+  void put(std::string_view bytes) { bytes_ += bytes; }
+  // The next whole frame, if there is one. False in `sound` from the first byte on that is no
+  // frame: nothing that follows can be trusted to begin where it seems to.
+  std::optional<SessionFrame> next();
+  bool sound() const { return sound_; }
+  std::size_t pending() const { return bytes_.size(); }
+
+ private:
+  std::string bytes_;
+  bool sound_ = true;
+};
+
+}  // namespace jailrun

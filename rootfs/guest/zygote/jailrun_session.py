@@ -1,0 +1,274 @@
+"""A session: one interpreter that executes cells, each answered over a channel of its own.
+
+    client ──frames on fd 3──▶ live process ──frames on fd 4──▶ client      streams: fd 0, 1, 2
+
+The live process is the parked guest itself until something is saved. Frames are those of
+jail/session/frames.h; states are kept by jailrun_states.py, values told by jailrun_rich.py.
+"""
+
+import ast
+import json
+import linecache
+import os
+import signal
+import struct
+import sys
+import time
+
+import jailrun_rich as rich
+import jailrun_states as states
+
+REQUEST_FD, ANSWER_FD = 3, 4
+REQUEST = struct.Struct("<II")  # magic, bytes of JSON
+REQUEST_MAGIC = 0x3173726A  # "jrs1"
+ANSWER = struct.Struct("<III")  # magic, bytes of JSON, bytes of the body after it
+ANSWER_MAGIC = 0x3172726A  # "jrr1"
+MOST_REQUEST = 32 << 20
+
+
+class Ended(Exception):
+    """The client is gone."""
+
+
+def read_exactly(size, had=b""):
+    """Not a byte more than asked for: what is read ahead would be lost in a rollback."""
+    parts = [had[:size]]
+    size -= len(parts[0])
+    while size > 0:
+        part = os.read(REQUEST_FD, min(size, 1 << 20))
+        if not part:
+            raise Ended
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def send(head, body=b""):
+    text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
+    frame = ANSWER.pack(ANSWER_MAGIC, len(text), len(body)) + text
+    if len(body) < 65536:
+        frame, body = frame + body, b""
+    for part in (frame, body):
+        part = memoryview(part)
+        while part:
+            part = part[os.write(ANSWER_FD, part) :]
+
+
+class Interrupts:
+    """SIGINT is for the cell that runs: between cells it has come too late and is dropped."""
+
+    running = False
+
+    def heard(self, number, frame):
+        if self.running:
+            raise KeyboardInterrupt
+
+    def __enter__(self):
+        signal.signal(signal.SIGINT, self.heard)  # a cell may have put its own in place
+        self.running = True
+
+    def __exit__(self, *_):
+        self.running = False
+
+
+class Session:
+    def __init__(self, module, adopt_orphans):
+        self.module = module
+        self.names = module.__dict__
+        self.count = 0  # of cells
+        self.shown = 0  # displays of the cell that runs
+        self.request = 0
+        self.caps = rich.Caps()
+        self.interrupts = Interrupts()
+        self.states = states.States(adopt_orphans, self.tell_death)
+        self.operations = {
+            "execute": self.execute,
+            "savepoint": self.savepoint,
+            "rollback": self.rollback,
+            "drop": self.drop,
+            "arrow": self.arrow,
+        }
+
+    # --- displays -----------------------------------------------------------------------------
+
+    def show(self, *values):
+        """display(), as cells call it."""
+        for value in values:
+            self.display(value)
+
+    def display(self, value, kind="display"):
+        """What a person sees of a value, by its MIME types; the last frame kept under the cap."""
+        self.shown += 1
+        if self.shown > self.caps.displays:
+            return
+        data, cut = rich.bundle(value, self.caps)
+        self.send_bundle(data, cut, kind)
+
+    def send_bundle(self, data, cut, kind="display"):
+        binary = [(mime, part) for mime, part in data.items() if not isinstance(part, str)]
+        head = {"kind": kind, "id": self.request, "n": self.shown}
+        head["data"] = {mime: part for mime, part in data.items() if isinstance(part, str)}
+        head["bodies"] = [[mime, len(part)] for mime, part in binary]
+        if cut:
+            head["cut"] = cut
+        send(head, b"".join(bytes(part) for _, part in binary))
+
+    def show_figures(self):
+        for png in rich.figures():
+            self.shown += 1
+            if self.shown <= self.caps.displays:
+                self.send_bundle({"image/png": png}, [])
+
+    # --- execute ------------------------------------------------------------------------------
+
+    def compile(self, code, name):
+        """Statements, and the last expression apart if a value is to be shown."""
+        tree = compile(code, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = None
+        quiet = code.rstrip().endswith(";")
+        if tree.body and isinstance(tree.body[-1], ast.Expr) and not quiet:
+            last = compile(ast.Expression(tree.body.pop().value), name, "eval", dont_inherit=True)
+        return compile(tree, name, "exec", dont_inherit=True) if tree.body else None, last
+
+    def run(self, code, name):
+        """Value of the last expression, the exception, and when the first bytecode ran."""
+        first, value = 0, None
+        try:
+            with self.interrupts:
+                body, last = self.compile(code, name)
+                first = time.monotonic_ns()
+                if body is not None:
+                    exec(body, self.names)
+                if last is not None:
+                    value = eval(last, self.names)
+            return value, None, first
+        except BaseException as error:
+            return None, error, first
+
+    def outcome_of(self, error, name):
+        if error is None:
+            return {"outcome": "ok"}
+        if isinstance(error, SystemExit):
+            code = error.code
+            status = code if isinstance(code, int) else 0 if code is None else 1
+            return {"outcome": "exit", "status": status}
+        told = rich.error(error, name)
+        told["advice"] = rich.teach(told)
+        outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+        return {"outcome": outcome, "error": told}
+
+    def execute(self, request):
+        self.count += 1
+        self.shown = 0
+        name = f"<cell {self.count}>"
+        code = request["code"]
+        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+        trial = request.get("transactional", False)
+        if trial:
+            saved = self.states.save(request["id"], trial=True)
+            if saved is None:
+                return None  # restored: whoever ran the cell has answered
+        value, error, first = self.run(code, name)
+        answer = self.outcome_of(error, name)
+        try:
+            if error is None and value is not None:
+                self.names["_"] = value
+                self.display(value, "result")
+                answer["value"] = rich.typed(value, self.caps)
+            self.show_figures()
+        except BaseException as second:  # a repr of the cell's own
+            answer.setdefault("error", rich.error(second, name))
+        if self.shown > self.caps.displays:
+            answer["displays_dropped"] = self.shown - self.caps.displays
+        if isinstance((result := self.names.get("result")), dict) and "type" in result:
+            answer["result"] = rich.typed(result, self.caps)
+        self.flush()
+        answer["cell"] = self.count
+        answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
+        if trial and answer["outcome"] != "ok":
+            answer["rolled_back"] = True
+            self.states.restore(saved, answer=lambda: self.reply(request, answer))
+        if trial:
+            self.states.drop(saved)
+        return answer
+
+    def flush(self):
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+
+    # --- states -------------------------------------------------------------------------------
+
+    def savepoint(self, request):
+        self.flush()
+        saved = self.states.save(request["id"])
+        return None if saved is None else {"outcome": "ok", "savepoint": saved}
+
+    def rollback(self, request):
+        self.flush()
+        wanted = int(request["savepoint"])
+        self.states.check(wanted)
+        answer = {"outcome": "ok", "savepoint": wanted}
+        self.states.restore(wanted, answer=lambda: self.reply(request, answer))
+
+    def drop(self, request):
+        self.states.check(int(request["savepoint"]))
+        self.states.drop(int(request["savepoint"]))
+        return {"outcome": "ok"}
+
+    def arrow(self, request):
+        name = request["name"]
+        if name not in self.names:
+            raise states.Refused(f"no variable {name}")
+        self.reply(request, {"outcome": "ok"}, rich.arrow(self.names[name]))
+
+    def tell_death(self, request, status):
+        """Ours is the latest state; the process after it has died while it served `request`."""
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            how = "was killed" if number == signal.SIGKILL else f"died of {signal.Signals(number).name}"
+        else:
+            how = f"ended with status {os.waitstatus_to_exitcode(status)}"
+        message = f"the interpreter {how}; the session goes on from its latest saved state"
+        told = {"outcome": "died", "rolled_back": True}
+        told["error"] = {"type": "InterpreterDied", "message": message}
+        self.reply({"id": request}, told)
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def reply(self, request, answer, body=b""):
+        send({"kind": "answer", "id": request["id"], **answer}, body)
+
+    def serve(self, had):
+        magic, size = REQUEST.unpack(read_exactly(REQUEST.size, had))
+        if magic != REQUEST_MAGIC or size > MOST_REQUEST:
+            sys.exit("session: not a request on descriptor 3")
+        request = json.loads(read_exactly(size, had[REQUEST.size :]))
+        self.request = request["id"]
+        self.states.begin(self.request)
+        received = time.monotonic_ns()
+        try:
+            answer = self.operations[request["op"]](request)
+            if answer is not None:
+                answer["received_ns"] = received
+        except states.Refused as refused:
+            answer = {"outcome": "refused", "error": {"type": "Refused", "message": str(refused)}}
+        if answer is not None:
+            self.reply(request, answer)
+
+
+def main(module, had, adopt_orphans):
+    """Serves until the client is gone. `had`: what was read of the first request already."""
+    session = Session(module, adopt_orphans)
+    signal.signal(signal.SIGINT, session.interrupts.heard)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    module.display = session.show
+    try:
+        while True:
+            session.serve(had)
+            had = b""
+    except (Ended, BrokenPipeError):
+        session.states.leave()
+        return 0
