@@ -24,8 +24,12 @@ std::string slurp(const std::string& path) {
 }  // namespace
 
 Daemon::Daemon(const std::vector<std::string>& arguments,
-               const std::vector<std::string>& environment)
-    : arguments_(arguments), environment_(environment) {
+               const std::vector<std::string>& environment, const std::string& programs,
+               std::function<void()> prepare)
+    : arguments_(arguments),
+      environment_(environment),
+      programs_(programs),
+      prepare_(std::move(prepare)) {
   char name[] = "/tmp/jaild-test-XXXXXX";
   dir_ = ::mkdtemp(name);
   ::chmod(dir_.c_str(), 0755);
@@ -39,13 +43,14 @@ Daemon::~Daemon() {
 }
 
 void Daemon::start() {
-  std::vector<std::string> argv = {JAILRUN_BIN_DIR "/jaild", "--socket", socket_};
+  std::vector<std::string> argv = {programs_ + "/jaild", "--socket", socket_};
   argv.insert(argv.end(), arguments_.begin(), arguments_.end());
   const std::string log = dir_ + "/log";
   live_ = std::make_unique<Live>(argv, [&] {
     for (const std::string& variable : environment_) ::putenv(const_cast<char*>(variable.c_str()));
     const int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     ::dup2(fd, STDERR_FILENO);
+    if (prepare_) prepare_();
   });
   // Readiness is an answer: a lease is asked for by each test, which waits in the queue.
   for (int i = 0; i < 2000; ++i) {
@@ -82,10 +87,45 @@ pid_t Daemon::zygote() const {
 
 double Daemon::metric(const std::string& name, const std::string& kind) const {
   Client client = connect();
+  return test::metric(client, name, kind);
+}
+
+double metric(Client& client, const std::string& name, const std::string& kind) {
   const Expected<Metrics> metrics = client.stats();
+  EXPECT_TRUE(metrics) << metrics.error().line();
+  if (!metrics) return -1;
   for (const Metric& each : *metrics)
     if (each.name == name && (kind.empty() || each.kind == kind)) return each.value;
   return -1;
+}
+
+std::vector<int> Daemon::descriptors() const {
+  std::vector<int> numbers;
+  const std::string directory = "/proc/" + std::to_string(pid()) + "/fd";
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    numbers.push_back(std::stoi(entry.path().filename().string()));
+  std::ranges::sort(numbers);
+  return numbers;
+}
+
+PolicyDir::PolicyDir(const Changes& changes) {
+  char name[] = "/tmp/jaild-policies-XXXXXX";
+  dir_ = ::mkdtemp(name);
+  write(changes);
+}
+
+PolicyDir::~PolicyDir() { std::filesystem::remove_all(dir_); }
+
+void PolicyDir::write(const Changes& changes) const {
+  std::string text = slurp(JAILRUN_SOURCE_DIR "/policies/python.textproto");
+  text.replace(text.find("\"python\""), 8, "\"mine\"");
+  for (const auto& [there, wanted] : changes) {
+    const std::size_t at = text.find(there);
+    ASSERT_NE(at, std::string::npos) << there;
+    text.replace(at, there.size(), wanted);
+  }
+  std::ofstream(dir_ + "/new") << text;
+  std::filesystem::rename(dir_ + "/new", file());  // never seen half written
 }
 
 Leased lease(Client& client, const LeaseRequest& request) {
