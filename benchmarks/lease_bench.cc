@@ -1,11 +1,12 @@
 // What a client of jaild sees: one program on one connection, then many at once.
 //
-//     lease_bench [--socket PATH] [--runs N] [--seconds S] [--script TEXT] [--json]
+//     lease_bench [--socket PATH] [--runs N] [--seconds S] [--script TEXT] [--on-demand] [--json]
 //
-// Latencies are of one client that waits until a jail is parked, then leases, runs a script, reads
-// its answer and waits for its Result. "first bytecode" is time.monotonic_ns() in the guest just
-// before the script's first statement, minus our clock before write(2). Throughput counts whole
-// runs, their Results included, so that building and taking down are in it.
+// Latencies are of one client that waits until a jail is parked (--on-demand: does not), leases,
+// runs a script, reads its answer and waits for its Result. "first bytecode" is time.monotonic_ns()
+// in the guest just before the script's first statement, minus our clock before write(2). In turns
+// the request is written after the lease and travels with it. Throughput counts whole runs, their
+// Results included, so that building and taking down are in it.
 #include <poll.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ struct Options {
   int runs = 400;
   double seconds = 4;
   std::string script = "import pandas as pd\nprint(1)\n";
-  bool json = false;
+  bool json = false, on_demand = false;
 };
 
 [[noreturn]] void stop(const std::string& what) {
@@ -56,16 +57,20 @@ void drain(const Fd& fd) {
   }
 }
 
-// One lease, one script, its Result. Nothing where it was refused.
-std::optional<Run> run_once(Client& client, const std::string& request) {
+// One lease, one script, its Result. Nothing where it was refused. `together`: jaild puts the
+// request into the jail, and its way counts from the lease on.
+std::optional<Run> run_once(Client& client, const std::string& request, bool together) {
   Run run;
+  LeaseRequest ask;
+  if (together) ask.first = request;
   const std::int64_t began = monotonic_ns();
-  auto reply = get(client.lease({}));
+  auto reply = get(client.lease(ask));
   if (std::holds_alternative<Refusal>(reply)) return std::nullopt;
   Leased& lease = std::get<Leased>(reply);
   const std::int64_t leased = monotonic_ns();
   lease.in.reset();
-  if (write_all(lease.to_request.get(), request.data(), request.size()) != 0) return std::nullopt;
+  if (!together && write_all(lease.to_request.get(), request.data(), request.size()) != 0)
+    return std::nullopt;
   char buffer[sizeof(AnswerFrame)];
   const ssize_t n = ::read(lease.from_answer.get(), buffer, sizeof buffer);
   const std::int64_t answered = monotonic_ns();
@@ -77,8 +82,8 @@ std::optional<Run> run_once(Client& client, const std::string& request) {
   run.start = lease.start;
   run.lease_us = us(leased - began);
   if (answer) {
-    run.received_us = us(answer->received_ns - leased);
-    run.first_us = us(answer->first_ns - leased);
+    run.received_us = us(answer->received_ns - (together ? began : leased));
+    run.first_us = us(answer->first_ns - (together ? began : leased));
   }
   run.answer_us = us(answered - began);
   run.result_us = us(done - began);
@@ -104,19 +109,26 @@ Json percentiles(std::vector<double> values) {
 
 Json measure_latency(const Options& options, const std::string& request) {
   Client client = get(Client::connect(options.socket));
-  (void)run_once(client, request);  // from here on the daemon knows the policy
+  (void)run_once(client, request, true);  // from here on the daemon knows the policy
   std::map<std::string, std::map<std::string, std::vector<double>>> seen;
-  for (int i = 0; i < options.runs; ++i) {
-    while (parked(client) < 1) ::poll(nullptr, 0, 2);
+  for (int i = 0; i < 2 * options.runs; ++i) {
+    const bool together = i % 2 == 1;
+    const std::int64_t patience = monotonic_ns() + 30'000'000'000;
+    while (!options.on_demand && parked(client) < 1) {
+      if (monotonic_ns() > patience) stop("no jail of policy python is parked; see jaild's log");
+      ::poll(nullptr, 0, 2);
+    }
     ::poll(nullptr, 0, 5);  // what the refill disturbed is quiet again
-    const auto run = run_once(client, request);
+    const auto run = run_once(client, request, together);
     if (!run || !run->whole) stop("a run did not end well");
     auto& of = seen[run->start];
-    of["lease"].push_back(run->lease_us);
-    of["request to received"].push_back(run->received_us);
-    of["request to first bytecode"].push_back(run->first_us);
-    of["lease, run, answer"].push_back(run->answer_us);
-    of["lease, run, result"].push_back(run->result_us);
+    const std::string first = together ? "lease with request" : "request";
+    const std::string whole = together ? "lease with request" : "lease, request";
+    if (!together) of["lease"].push_back(run->lease_us);
+    of[first + " to received"].push_back(run->received_us);
+    of[first + " to first bytecode"].push_back(run->first_us);
+    of[whole + ", answer"].push_back(run->answer_us);
+    of[whole + ", result"].push_back(run->result_us);
   }
   Json all = Json::object();
   for (const auto& [start, steps] : seen) {
@@ -137,7 +149,7 @@ Json measure_throughput(const Options& options, const std::string& request) {
       threads.emplace_back([&] {
         Client client = get(Client::connect(options.socket));
         while (monotonic_ns() < end) {
-          const auto run = run_once(client, request);
+          const auto run = run_once(client, request, true);
           ++(!run ? refused : run->whole ? whole : broken);
         }
       });
@@ -157,7 +169,7 @@ void print(const Json& result) {
     std::printf("%s (%llu runs), us\n", start.c_str(), steps["runs"].get<unsigned long long>());
     for (const auto& [step, p] : steps.items()) {
       if (!p.is_object()) continue;
-      std::printf("  %-28s p50 %8.1f  p90 %8.1f  p99 %8.1f  p99.9 %8.1f\n", step.c_str(),
+      std::printf("  %-40s p50 %8.1f  p90 %8.1f  p99 %8.1f  p99.9 %8.1f\n", step.c_str(),
                   p["p50"].get<double>(), p["p90"].get<double>(), p["p99"].get<double>(),
                   p["p99.9"].get<double>());
     }
@@ -175,9 +187,11 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("What a client of jaild sees.", "lease_bench");
   app.add_option("--socket", options.socket, "jaild's socket")->capture_default_str();
-  app.add_option("--runs", options.runs, "runs for the latencies")->capture_default_str();
+  app.add_option("--runs", options.runs, "runs for the latencies, of each way")
+      ->capture_default_str();
   app.add_option("--seconds", options.seconds, "for each number of clients; 0: no throughput");
   app.add_option("--script", options.script, "what each jail runs");
+  app.add_flag("--on-demand", options.on_demand, "jaild keeps no jail: do not wait for one");
   app.add_flag("--json", options.json, "one JSON document");
   CLI11_PARSE(app, argc, argv);
 

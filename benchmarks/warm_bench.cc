@@ -1,311 +1,232 @@
 // A warm jail in all its ways, beside os.fork() of the same interpreter and beside a parked child
 // that nothing confines: one run, contenders in turns, ratios at the end.
 //
-//   build/bench/benchmarks/warm_bench [--rounds N] [--parked N] [--json FILE]
+//   build/bench/benchmarks/warm_bench [--rounds N] [--parked N] [--mounts N] [--json FILE]
+//
+// --parked: up to so many jails wait at once, for the memory of one (at least 9); at most 64 of
+// them are beside the one measured in "with others". --mounts: that many tmpfs more in the mount
+// namespace that owner and world live in. 0 leaves such a part out.
 //
 // Needs root and the image `python`. Measures the library, without a daemon; no pinning.
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <functional>
 
+#include "benchmarks/warm_cycle.h"
 #include "tests/support/plans.h"
-#include "tests/support/warm.h"
 
-namespace jailrun {
+namespace jailrun::bench {
 namespace {
 
-// The first statement tells when it ran: compile included.
-constexpr const char* kScript = "import time; print(time.monotonic_ns())";
 constexpr int kAtOnce = 8;
-constexpr int kLeaseUs = 100;  // between an owner's choice of a jail and its client's request
+constexpr std::size_t kBeside = 63;
+constexpr int kBlocks = 5;  // of turns, where a contender takes time to set up
 
-std::map<std::string, std::vector<double>> samples;  // microseconds
+struct Options {
+  int rounds = 200, most = 128, mounts = 1000;
+  std::string json;
+};
+
+Samples samples;
 nlohmann::json document;
 
-void sample(const std::string& name, std::int64_t ns) {
-  samples[name].push_back(static_cast<double>(ns) / 1e3);
+std::string label(const std::string& what, std::int64_t gap_ms) {
+  return what + " after " + std::to_string(gap_ms) + " ms";
 }
 
-double percentile(const std::string& name, double share) {
-  std::vector<double>& all = samples[name];
-  if (all.empty()) return 0;
-  std::ranges::sort(all);
-  return all[std::min(all.size() - 1,
-                      static_cast<std::size_t>(share * static_cast<double>(all.size())))];
-}
-
-[[noreturn]] void stop(const std::string& why) {
-  std::fprintf(stderr, "warm_bench: %s\n", why.c_str());
-  std::exit(125);
-}
-
-// --- the unconfined Python ------------------------------------------------------------------
-
-class Peer {
- public:
-  Peer() {
-    int in[2], out[2], request[2];
-    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0 ||
-        ::pipe2(request, O_CLOEXEC) != 0)
-      stop("cannot make pipes");
-    pid_ = ::fork();
-    if (pid_ == 0) become_python(in[0], out[1], request[0]);
-    ::close(in[0]);
-    ::close(out[1]);
-    ::close(request[0]);
-    to_ = ::fdopen(in[1], "w");
-    from_ = ::fdopen(out[0], "r");
-    request_ = Fd(request[1]);
-  }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
-  ~Peer() {
-    std::fclose(to_);
-    std::fclose(from_);
-    ::waitpid(pid_, nullptr, 0);
-  }
-
-  std::istringstream ask(const std::string& command) {
-    std::fprintf(to_, "%s\n", command.c_str());
-    std::fflush(to_);
-    return std::istringstream(line());
-  }
-  std::string line() {
-    char text[256];
-    if (std::fgets(text, sizeof text, from_) == nullptr) stop("the unconfined Python is dead");
-    return text;
-  }
-  int request_fd() const { return request_.get(); }
-
- private:
-  [[noreturn]] static void become_python(int in, int out, int request) {
-    const std::string tree = "/var/lib/jailrun/rootfs/python/tree";
-    std::ifstream file(std::string(JAILRUN_SOURCE_DIR) + "/benchmarks/warm_peer.py");
-    std::stringstream script;
-    script << file.rdbuf();
-    ::dup2(in, 0);
-    ::dup2(out, 1);
-    ::dup2(request, 3);
-    const bool there =
-        ::unshare(CLONE_NEWNS) == 0 &&
-        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-        // Read-only, with a /tmp: libraries that cache must not write to the image.
-        ::mount(tree.c_str(), tree.c_str(), nullptr, MS_BIND, nullptr) == 0 &&
-        ::mount(nullptr, tree.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0 &&
-        ::mount("none", (tree + "/tmp").c_str(), "tmpfs", 0, nullptr) == 0 &&
-        ::mount("/dev", (tree + "/dev").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0 &&
-        ::mount("/proc", (tree + "/proc").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0 &&
-        ::chroot(tree.c_str()) == 0 && ::chdir("/") == 0;
-    if (!there) stop("cannot enter the image: " + std::string(std::strerror(errno)));
-    const std::string code = script.str();
-    const char* const argv[] = {"python3", "-c", code.c_str(), nullptr};
-    const char* const env[] = {"PATH=/usr/bin",
-                               "HOME=/tmp",
-                               "PYTHONUNBUFFERED=1",
-                               "PYTHONDONTWRITEBYTECODE=1",
-                               "MPLBACKEND=Agg",
-                               "OPENBLAS_NUM_THREADS=1",
-                               "OMP_NUM_THREADS=1",
-                               "ARROW_IO_THREADS=1",
-                               "JE_ARROW_MALLOC_CONF=background_thread:false",
-                               nullptr};
-    ::execve("/usr/bin/python3", const_cast<char* const*>(argv), const_cast<char* const*>(env));
-    stop("the image has no python3");
-  }
-  pid_t pid_;
-  std::FILE *to_, *from_;
-  Fd request_;
-};
+// --- the parts of a round -------------------------------------------------------------------
 
 void bare_fork(Peer& peer) {
   std::int64_t first = 0, cycle = 0, cpu = 0;
   peer.ask("fork") >> first >> cycle >> cpu;
-  sample("bare fork: first byte", first);
-  sample("bare fork: cycle", cycle);
+  samples.add("bare fork: first byte", first);
+  samples.add("bare fork: cycle", cycle);
 }
 
-void idle(int gap_ms) {
-  if (gap_ms > 0) ::usleep(static_cast<useconds_t>(gap_ms) * 1000);
-}
-
-std::string label(const std::string& what, int gap_ms) {
-  return what + " after " + std::to_string(gap_ms) + " ms";
-}
-
-void bare_parked(Peer& peer, int gap_ms) {
+void bare_parked(Peer& peer, std::int64_t gap_ms) {
   if (peer.ask("park").str() != "parked\n") stop("the unconfined child did not park");
-  ::usleep(2000);  // until it sleeps
-  idle(gap_ms);
+  sleep_ns(2'000'000 + gap_ms * 1'000'000);  // it sleeps by then
   const std::int64_t sent = monotonic_ns();
   (void)write_all(peer.request_fd(), kScript, std::strlen(kScript));
-  sample(label("unconfined parked: first bytecode", gap_ms),
-         std::atoll(peer.line().c_str()) - sent);
+  samples.add(label("unconfined parked: first bytecode", gap_ms),
+              std::atoll(peer.line().c_str()) - sent);
   peer.ask("reap");
 }
 
-// --- jails ----------------------------------------------------------------------------------
-
-std::unique_ptr<WarmJail> must_park(World& world) {
-  Expected<std::unique_ptr<WarmJail>> jail = test::park(world);
-  if (!jail) stop(jail.error().line());
-  return std::move(*jail);
-}
-
-std::string read_once(const Fd& fd) {
-  char text[256];
-  const ssize_t n = ::read(fd.get(), text, sizeof text);
-  return {text, static_cast<std::size_t>(std::max<ssize_t>(n, 0))};
-}
-
-// True when all of the jail is gone.
-bool hear_end(World& world, WarmJail& jail) {
-  pollfd entry{world.keeper_fd(), POLLIN, 0};
-  if (::poll(&entry, 1, 20'000) <= 0) stop("a jail does not end");
-  const Expected<std::optional<Ended>> ended = world.next_ended();
-  if (!ended) stop(ended.error().line());
-  if (*ended) jail.note(**ended);
-  if (jail.guest_ended() && !jail.gone()) jail.kill();
-  return jail.gone();
-}
-
-// `leased`: with the word that an owner says at the lease, and the time that a lease takes.
-void parked(World& world, int gap_ms, bool leased) {
+void parked(World& world, std::int64_t gap_ms, bool leased) {
   const std::string kind = leased ? "leased" : "parked";
-  const std::int64_t begun = monotonic_ns();
-  const std::unique_ptr<WarmJail> jail = must_park(world);
-  sample("jail: until it is parked", monotonic_ns() - begun);
-  WarmJail::Ends ends = jail->take_ends();
-  const std::string request = encode(Request{{"script.py"}, kScript});
-  ::usleep(2000);
-  if (leased) {
-    (void)write_all(ends.request.get(), reinterpret_cast<const char*>(&kRequestComes),
-                    sizeof kRequestComes);
-    ::usleep(kLeaseUs);
-  }
-  idle(gap_ms);
-  const std::int64_t sent = monotonic_ns();
-  (void)write_all(ends.request.get(), request.data(), request.size());
-  const std::optional<AnswerFrame> answer = parse_answer(read_once(ends.answer));
-  const std::int64_t answered = monotonic_ns();
-  const std::int64_t first = std::atoll(read_once(ends.out).c_str());
-  if (!answer || first == 0) stop("the jail did not answer: " + read_once(ends.err));
-  while (!hear_end(world, *jail)) {
-  }
-  Evidence evidence;
-  jail->settle(world.plan(), evidence);
-  sample(label(kind + ": request read", gap_ms), answer->received_ns - sent);
-  sample(label(kind + ": compiled", gap_ms), answer->first_ns - sent);
-  sample(label(kind + ": first bytecode", gap_ms), first - sent);
-  sample(label(kind + ": answer", gap_ms), answered - sent);
-  sample(label(kind + ": Result", gap_ms), monotonic_ns() - sent);
+  const Cycle cycle = run_parked(world, {.idle_ns = gap_ms * 1'000'000, .told = leased});
+  samples.add("jail: until it is parked", cycle.parked);
+  samples.add(label(kind + ": request read", gap_ms), cycle.received);
+  samples.add(label(kind + ": compiled", gap_ms), cycle.compiled);
+  samples.add(label(kind + ": first bytecode", gap_ms), cycle.first);
+  samples.add(label(kind + ": answer", gap_ms), cycle.answer);
+  samples.add(label(kind + ": Result", gap_ms), cycle.result);
 }
 
 void forked(World& world) {
-  const std::int64_t sent = monotonic_ns();
-  Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world, true);
-  if (!jail) stop(jail.error().line());
-  WarmJail::Ends ends = (*jail)->take_ends();
-  const std::string request = encode(Request{{"script.py"}, kScript});
-  (void)write_all(ends.request.get(), request.data(), request.size());
-  while ((*jail)->state() != WarmJail::State::Parked) {
-    pollfd entry{(*jail)->control_fd(), POLLIN, 0};
-    ::poll(&entry, 1, 20'000);
-    if (const auto state = (*jail)->advance(); !state) stop(state.error().line());
+  const Cycle cycle = run_forked(world, false);
+  samples.add("forked: first bytecode", cycle.first);
+  samples.add("forked: Result", cycle.result);
+}
+
+// --- many at once ---------------------------------------------------------------------------
+
+struct Live {
+  std::unique_ptr<WarmJail> jail;
+  WarmJail::Ends ends;
+};
+
+// What has become readable moves on; each jail that parks gets its request.
+void move_on(std::vector<Live>& live, const std::vector<pollfd>& entries) {
+  static const std::string request = encode(Request{{"script.py"}, kScript});
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    if (entries[i + 1].fd < 0 || entries[i + 1].revents == 0) continue;
+    const auto state = live[i].jail->advance();
+    if (!state) stop(state.error().line());
+    if (*state != WarmJail::State::Parked) continue;
+    live[i].ends = live[i].jail->take_ends();
+    (void)write_all(live[i].ends.request.get(), request.data(), request.size());
   }
-  const std::int64_t first = std::atoll(read_once(ends.out).c_str());
-  while (!hear_end(world, **jail)) {
+}
+
+void bury(World& world, std::vector<Live>& live) {
+  for (auto ended = world.next_ended(); ended && *ended; ended = world.next_ended()) {
+    for (Live& each : live) {
+      if (each.jail->note(**ended)) continue;
+      if (each.jail->guest_ended() && !each.jail->gone()) each.jail->kill();
+    }
   }
-  Evidence evidence;
-  (*jail)->settle(world.plan(), evidence);
-  sample("forked: first bytecode", first - sent);
-  sample("forked: Result", monotonic_ns() - sent);
+  std::erase_if(live, [&](const Live& each) {
+    if (!each.jail->gone()) return false;
+    Evidence evidence;
+    if (each.jail->settle(world.plan(), evidence).verdict != Verdict::Ok) stop("a jail failed");
+    return true;
+  });
 }
 
 // `count` jails with up to kAtOnce of them under way at a time.
 void storm(World& world, int count) {
-  const std::string request = encode(Request{{"script.py"}, kScript});
-  std::vector<std::unique_ptr<WarmJail>> live;
-  std::map<const WarmJail*, WarmJail::Ends> ends;
+  std::vector<Live> live;
   while (count > 0 || !live.empty()) {
-    while (count > 0 && live.size() < kAtOnce) {
+    for (; count > 0 && live.size() < kAtOnce; --count) {
       Expected<std::unique_ptr<WarmJail>> jail = WarmJail::begin(world);
       if (!jail) stop(jail.error().line());
-      --count;
-      live.push_back(std::move(*jail));
+      live.push_back({std::move(*jail), {}});
     }
     std::vector<pollfd> entries{{world.keeper_fd(), POLLIN, 0}};
-    for (const auto& jail : live) entries.push_back({jail->control_fd(), POLLIN, 0});
+    for (const Live& each : live) entries.push_back({each.jail->control_fd(), POLLIN, 0});
     ::poll(entries.data(), entries.size(), 20'000);
-    for (std::size_t i = 0; i < live.size(); ++i) {
-      if (entries[i + 1].fd < 0 || entries[i + 1].revents == 0) continue;
-      const auto state = live[i]->advance();
-      if (!state) stop(state.error().line());
-      if (*state != WarmJail::State::Parked) continue;
-      WarmJail::Ends& mine = ends[live[i].get()] = live[i]->take_ends();
-      (void)write_all(mine.request.get(), request.data(), request.size());
-    }
-    if (entries[0].revents == 0) continue;
-    for (auto ended = world.next_ended(); ended && *ended; ended = world.next_ended()) {
-      for (auto& jail : live) {
-        if (jail->note(**ended)) continue;
-        if (jail->guest_ended() && !jail->gone()) jail->kill();
-      }
-    }
-    std::erase_if(live, [&](const std::unique_ptr<WarmJail>& jail) {
-      if (!jail->gone()) return false;
-      Evidence evidence;
-      if (jail->settle(world.plan(), evidence).verdict != Verdict::Ok) stop("a jail failed");
-      ends.erase(jail.get());
-      return true;
-    });
+    move_on(live, entries);
+    if (entries[0].revents != 0) bury(world, live);
   }
 }
 
-// --- CPU time and memory --------------------------------------------------------------------
+struct Load {
+  double wall_us, cpu_us;  // per cycle
+};
 
-// Of this process and of everything in the world, its dead included.
-class CpuClock {
- public:
-  explicit CpuClock(pid_t member) {
-    std::ifstream table("/proc/" + std::to_string(member) + "/cgroup");
-    for (std::string line; std::getline(table, line);) {
-      if (!line.starts_with("0::")) continue;
-      const std::string group = line.substr(3, line.rfind('/') - 3);
-      for (const char* root : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
-        file_ = root + group + "/cpu.stat";
-        if (::access(file_.c_str(), R_OK) == 0) return;
-      }
-    }
-    stop("cannot read the world's cpu.stat");
+void measure_load(World& world, Peer& peer, int count) {
+  const CpuClock cpu(world);
+  std::vector<Load> bare, ours;
+  const auto per_cycle = [&](std::int64_t ns) { return static_cast<double>(ns) / 1e3 / count; };
+  for (int block = 0; block < kBlocks; ++block) {
+    std::int64_t wall = 0, used = 0;
+    peer.ask("storm " + std::to_string(count)) >> wall >> used;
+    bare.push_back({per_cycle(wall), per_cycle(used)});
+    const std::int64_t cpu_before = cpu.ns(), begun = monotonic_ns();
+    storm(world, count);
+    ours.push_back({per_cycle(monotonic_ns() - begun), per_cycle(cpu.ns() - cpu_before)});
   }
-  std::int64_t ns() const {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    std::ifstream stat(file_);
-    std::string key;
-    std::int64_t us = 0;
-    stat >> key >> us;
-    const auto of = [](const timeval& time) { return time.tv_sec * 1'000'000 + time.tv_usec; };
-    return (us + of(usage.ru_utime) + of(usage.ru_stime)) * 1000;
+  const auto median = [](std::vector<Load>& all, double Load::* field) {
+    std::ranges::sort(all, {}, field);
+    return all[all.size() / 2].*field;
+  };
+  document["cpu_us"] = {{"bare", median(bare, &Load::cpu_us)},
+                        {"jail", median(ours, &Load::cpu_us)}};
+  document["per_second"] = {{"bare", 1e6 / median(bare, &Load::wall_us)},
+                            {"jail", 1e6 / median(ours, &Load::wall_us)}};
+}
+
+// --- what must not matter -------------------------------------------------------------------
+
+// Blocks in turns: `rounds` runs of each contender in all.
+void in_blocks(int rounds, const std::array<std::function<void(int)>, 2>& contenders) {
+  const int count = std::max(1, rounds / kBlocks);
+  for (int block = 0; block < kBlocks; ++block) {
+    for (const auto& contender : contenders) contender(count);
+  }
+}
+
+void leased_as(World& world, const std::string& name, int count) {
+  (void)run_parked(world, {.told = true});  // unmeasured: what the change of turns disturbed
+  for (int i = 0; i < count; ++i) {
+    const Cycle cycle = run_parked(world, {.told = true});
+    samples.add(name + ": first bytecode", cycle.first);
+    samples.add(name + ": Result", cycle.result);
+  }
+}
+
+void measure_company(World& world, int rounds, std::size_t beside) {
+  const auto with_others = [&](int count) {
+    std::vector<std::unique_ptr<WarmJail>> others;
+    while (others.size() < beside) others.push_back(must_park(world));
+    leased_as(world, "with others parked", count);
+  };
+  in_blocks(rounds, {[&](int count) { leased_as(world, "alone", count); }, with_others});
+  document["parked_beside"] = beside;
+}
+
+// Their mount namespace is this process's own, so that nothing stays of them.
+class Mounts {
+ public:
+  explicit Mounts(int count) {
+    char path[] = "/tmp/jailrun-mounts-XXXXXX";
+    if (::mkdtemp(path) == nullptr || ::mount("none", path, "tmpfs", 0, nullptr) != 0)
+      stop("cannot mount a tmpfs");
+    directory_ = path;
+    for (int i = 0; i < count; ++i) {
+      const std::string at = directory_ + "/" + std::to_string(i);
+      if (::mkdir(at.c_str(), 0700) != 0 ||
+          ::mount("none", at.c_str(), "tmpfs", 0, "size=64k") != 0)
+        stop("cannot mount " + at);
+    }
+  }
+  Mounts(const Mounts&) = delete;
+  Mounts& operator=(const Mounts&) = delete;
+  ~Mounts() {
+    ::umount2(directory_.c_str(), MNT_DETACH);
+    ::rmdir(directory_.c_str());
   }
 
  private:
-  std::string file_;
+  std::string directory_;
 };
+
+// Both worlds live in this process's mount namespace; the second one was born among the mounts.
+void measure_mounts(const Plan& plan, World& world, int rounds, int count) {
+  std::string report;
+  std::unique_ptr<World> crowded;
+  const auto among_mounts = [&](int runs) {
+    const Mounts mounts(count);
+    if (!crowded) crowded = start_world(plan, JAILRUN_BIN_DIR, report);
+    leased_as(*crowded, "with more mounts", runs);
+  };
+  in_blocks(rounds,
+            {[&](int runs) { leased_as(world, "without more mounts", runs); }, among_mounts});
+  document["more_mounts"] = count;
+}
 
 double available_kib() {
   std::ifstream info("/proc/meminfo");
@@ -326,105 +247,100 @@ double slope_mib(World& world, int most) {
   return (before - available_kib()) / 1024 / (most - 8);
 }
 
-struct Load {
-  double wall_us, cpu_us;  // per cycle
-};
-
-void measure(World& world, int rounds, int most) {
-  Peer peer;
-  const CpuClock cpu(must_park(world)->guest_host_pid());
-  for (int round = -5; round < rounds; ++round) {
+void measure(const Plan& plan, World& world, const Options& options) {
+  Peer peer("warm_peer.py");
+  for (int round = -5; round < options.rounds; ++round) {
     if (round == 0) samples.clear();
     bare_fork(peer);
     forked(world);
-    for (const int gap : {0, 1, 10}) {
-      bare_parked(peer, gap);
-      parked(world, gap, false);
-      parked(world, gap, true);
+    for (const std::int64_t gap_ms : {0, 1, 10}) {
+      bare_parked(peer, gap_ms);
+      parked(world, gap_ms, false);
+      parked(world, gap_ms, true);
     }
   }
-  std::vector<Load> bare, ours;
-  for (int block = 0; block < 5; ++block) {
-    std::int64_t wall = 0, used = 0;
-    const int count = std::max(rounds, 8);
-    peer.ask("storm " + std::to_string(count)) >> wall >> used;
-    bare.push_back(
-        {static_cast<double>(wall) / 1e3 / count, static_cast<double>(used) / 1e3 / count});
-    const std::int64_t cpu_before = cpu.ns(), begun = monotonic_ns();
-    storm(world, count);
-    wall = monotonic_ns() - begun;
-    used = cpu.ns() - cpu_before;
-    ours.push_back(
-        {static_cast<double>(wall) / 1e3 / count, static_cast<double>(used) / 1e3 / count});
-  }
-  const auto median = [](std::vector<Load>& all, double Load::* field) {
-    std::ranges::sort(all, {}, field);
-    return all[all.size() / 2].*field;
-  };
-  document["cpu_us"] = {{"bare", median(bare, &Load::cpu_us)},
-                        {"jail", median(ours, &Load::cpu_us)}};
-  document["per_second"] = {{"bare", 1e6 / median(bare, &Load::wall_us)},
-                            {"jail", 1e6 / median(ours, &Load::wall_us)}};
-  document["mib_per_parked_jail"] = slope_mib(world, most);
+  measure_load(world, peer, std::max(options.rounds, 8));
+  if (options.most > 0)
+    measure_company(world, options.rounds,
+                    std::min(kBeside, static_cast<std::size_t>(options.most - 1)));
+  if (options.mounts > 0) measure_mounts(plan, world, options.rounds, options.mounts);
+  if (options.most > 0) document["mib_per_parked_jail"] = slope_mib(world, options.most);
+}
+
+// --- telling --------------------------------------------------------------------------------
+
+void goal(const std::string& what, double is, double most) {
+  std::printf("%-56s %8.2f  goal %7.2f  %s\n", what.c_str(), is, most,
+              is <= most ? "met" : "MISSED");
+  document["goals"].push_back({{"what", what}, {"is", is}, {"most", most}});
 }
 
 void show() {
+  const auto p50 = [](const std::string& name) { return samples.percentile(name, .5); };
   std::printf("\n%-46s %9s %9s %9s %9s\n", "us", "p10", "p50", "p90", "p99");
-  for (const auto& [name, all] : samples) {
-    const double p10 = percentile(name, .1), p50 = percentile(name, .5), p90 = percentile(name, .9),
-                 p99 = percentile(name, .99);
-    std::printf("%-46s %9.1f %9.1f %9.1f %9.1f\n", name.c_str(), p10, p50, p90, p99);
-    document["us"][name] = {{"p10", p10}, {"p50", p50}, {"p90", p90}, {"p99", p99}};
+  for (const std::string& name : samples.names()) {
+    std::printf("%-46s %9.1f %9.1f %9.1f %9.1f\n", name.c_str(), samples.percentile(name, .1),
+                p50(name), samples.percentile(name, .9), samples.percentile(name, .99));
   }
-  const auto goal = [](const std::string& what, double is, double most) {
-    std::printf("%-56s %8.2f  goal %7.2f  %s\n", what.c_str(), is, most,
-                is <= most ? "met" : "MISSED");
-    document["goals"].push_back({{"what", what}, {"is", is}, {"most", most}});
-  };
+  document["us"] = samples.json();
   const std::string first = "leased: first bytecode after 0 ms";
-  std::printf("\n");
-  goal("request to first bytecode, p50, us", percentile(first, .5), 50);
-  goal("request to first bytecode, p99, us", percentile(first, .99), 250);
-  goal("  over an unconfined parked child",
-       percentile(first, .5) / percentile("unconfined parked: first bytecode after 0 ms", .5), 1.2);
-  goal("Result, p50, ms", percentile("leased: Result after 0 ms", .5) / 1e3, 3);
-  goal("pool empty: first bytecode over bare fork's",
-       percentile("forked: first bytecode", .5) / percentile("bare fork: first byte", .5), 1.0);
   const auto& cpu = document["cpu_us"];
   const auto& rate = document["per_second"];
-  std::printf("CPU per cycle: bare %.0f us, jail %.0f us; per second: bare %.0f, jail %.0f\n",
-              cpu["bare"].get<double>(), cpu["jail"].get<double>(), rate["bare"].get<double>(),
-              rate["jail"].get<double>());
-  goal("CPU time of a cycle over bare fork's",
-       cpu["jail"].get<double>() / cpu["bare"].get<double>(), 1.0);
-  goal("bare forks per second over jails per second",
-       rate["bare"].get<double>() / rate["jail"].get<double>(), 1.0);
-  goal("memory per parked jail, MiB", document["mib_per_parked_jail"].get<double>(), 3);
+  const double cpu_bare = cpu["bare"], cpu_jail = cpu["jail"], bare = rate["bare"],
+               jails = rate["jail"];
+  std::printf("\nCPU per cycle: bare %.0f us, jail %.0f us; per second: bare %.0f, jail %.0f\n",
+              cpu_bare, cpu_jail, bare, jails);
+  goal("request to first bytecode, p50, us", p50(first), 50);
+  goal("request to first bytecode, p99, us", samples.percentile(first, .99), 250);
+  goal("  over an unconfined parked child",
+       p50(first) / p50("unconfined parked: first bytecode after 0 ms"), 1.2);
+  goal("Result, p50, ms", p50("leased: Result after 0 ms") / 1e3, 3);
+  goal("pool empty: first bytecode over bare fork's",
+       p50("forked: first bytecode") / p50("bare fork: first byte"), 1.0);
+  goal("CPU time of a cycle over bare fork's", cpu_jail / cpu_bare, 1.0);
+  goal("bare forks per second over jails per second", bare / jails, 1.0);
+  if (document.contains("parked_beside"))
+    goal("p50 with " + std::to_string(document["parked_beside"].get<int>() + 1) +
+             " parked jails instead of 1",
+         p50("with others parked: first bytecode") / p50("alone: first bytecode"), 1.1);
+  if (document.contains("more_mounts"))
+    goal("p50 with " + std::to_string(document["more_mounts"].get<int>()) + " more host mounts",
+         p50("with more mounts: first bytecode") / p50("without more mounts: first bytecode"), 1.1);
+  if (document.contains("mib_per_parked_jail"))
+    goal("memory per parked jail, MiB", document["mib_per_parked_jail"].get<double>(), 3);
 }
 
 }  // namespace
-}  // namespace jailrun
+}  // namespace jailrun::bench
 
 int main(int argc, char** argv) {
   using namespace jailrun;
-  int rounds = 200, most = 128;
-  std::string json;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  bench::Options options;
+  for (int i = 1; i < argc; i += 2) {
     const std::string option = argv[i];
+    if (i + 1 == argc) bench::stop(option + " wants a value");
     if (option == "--rounds")
-      rounds = std::atoi(argv[i + 1]);
+      options.rounds = std::atoi(argv[i + 1]);
     else if (option == "--parked")
-      most = std::atoi(argv[i + 1]);
+      options.most = std::atoi(argv[i + 1]);
+    else if (option == "--mounts")
+      options.mounts = std::atoi(argv[i + 1]);
     else if (option == "--json")
-      json = argv[i + 1];
+      options.json = argv[i + 1];
     else
-      stop("unknown option " + option);
+      bench::stop("unknown option " + option);
   }
+  if (options.rounds < 1 || (options.most != 0 && options.most < 9))
+    bench::stop("a bad option: --rounds at least 1, --parked at least 9 or 0");
   const std::unique_ptr<Plan> plan = test::plan_of("python");
-  const std::unique_ptr<World> world = plan ? test::start_world(*plan) : nullptr;
-  if (world == nullptr || rounds < 1 || most < 9) stop("no world of warm jails, or a bad option");
-  measure(*world, rounds, most);
-  show();
-  if (!json.empty()) std::ofstream(json) << document.dump(2) << "\n";
+  if (plan == nullptr) bench::stop("no policy `python`");
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    bench::stop("no mount namespace of its own: root is needed");
+  std::string report;
+  const std::unique_ptr<World> world = bench::start_world(*plan, JAILRUN_BIN_DIR, report);
+  bench::measure(*plan, *world, options);
+  bench::show();
+  if (!options.json.empty()) std::ofstream(options.json) << bench::document.dump(2) << "\n";
   return 0;
 }
