@@ -97,6 +97,7 @@ void LiveSession::interrupt() {
 }
 
 void LiveSession::close(const std::string& why) {
+  closed_ = true;
   timer_.cancel();
   if (lease_->live()) lease_->cancel(why);
 }
@@ -127,8 +128,9 @@ std::string Sessions::new_id() {
 }
 
 bool Sessions::admits(std::uint32_t uid) const {
-  const auto count = std::ranges::count_if(
-      sessions_, [&](const auto& each) { return each.second->origin().owner.uid == uid; });
+  const auto count = std::ranges::count_if(sessions_, [&](const auto& each) {
+    return each.second->origin().owner.uid == uid && !each.second->closed();
+  });
   return static_cast<std::size_t>(count) < most_of_user_;
 }
 
@@ -143,7 +145,7 @@ void Sessions::remove(const LiveSession& session) {
 
 std::shared_ptr<LiveSession> Sessions::find(const std::string& id, std::uint32_t uid) const {
   const auto found = sessions_.find(id);
-  if (found == sessions_.end()) return nullptr;
+  if (found == sessions_.end() || found->second->closed()) return nullptr;
   return uid == 0 || found->second->origin().owner.uid == uid ? found->second : nullptr;
 }
 
@@ -154,7 +156,7 @@ void Sessions::detach_all(const void* client) {
 
 void Sessions::close_idle(std::int64_t idle_ns, std::int64_t now) {
   for (const auto& [id, session] : sessions_) {
-    if (session->idle_since_ns() > now - idle_ns) continue;
+    if (session->closed() || session->idle_since_ns() > now - idle_ns) continue;
     spdlog::info("session of uid {}: closed, it was idle", session->origin().owner.uid);
     session->close("the session was idle for too long");
   }
@@ -166,7 +168,7 @@ void Sessions::close_all(const std::string& why) {
 
 void Sessions::list(std::uint32_t uid, daemon::SessionList& into) const {
   for (const auto& [id, session] : sessions_) {
-    if (uid != 0 && session->origin().owner.uid != uid) continue;
+    if (session->closed() || (uid != 0 && session->origin().owner.uid != uid)) continue;
     if (into.sessions_size() >= kMostListed) return;
     session->describe(*into.add_sessions());
   }

@@ -42,7 +42,9 @@ class LiveSession : public std::enable_shared_from_this<LiveSession> {
   // Its client is not to hear of its end.
   void forget_client();
   void ended(std::uint64_t id, JailLease::Closing closing);
+  // From here on nobody finds it; its jail is about to go.
   void close(const std::string& why);
+  bool closed() const { return closed_; }
   std::int64_t idle_since_ns() const { return client_ != nullptr ? INT64_MAX : used_ns_; }
   void describe(daemon::SessionEntry& entry) const;
 
@@ -58,6 +60,7 @@ class LiveSession : public std::enable_shared_from_this<LiveSession> {
   JailLease::Done ended_;
   std::uint64_t wall_ns_ = 0;  // of the execution that goes on
   int strikes_ = 0;
+  bool closed_ = false;
   std::int64_t begun_ns_, used_ns_;
 };
 

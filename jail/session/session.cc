@@ -13,6 +13,8 @@ namespace {
 
 // Executions shorter than this are none of jaild's business: their limit could not be hit.
 constexpr std::int64_t kQuietNs = 20'000'000;
+// An interrupt may come before the cell has begun, and is then no cell's: sent once more.
+constexpr std::int64_t kEarlyNs = 200'000'000;
 
 Error refused(const Refusal& refusal) {
   return Error{Stage::None, "jaild", 0, refusal.message + " (" + refusal.name + ")",
@@ -79,6 +81,15 @@ Session::Session(Session&& other) noexcept
       lent_(std::move(other.lent_)),
       reader_(std::move(other.reader_)),
       next_id_(other.next_id_) {}
+
+Session& Session::operator=(Session&& other) noexcept {
+  Session taken(std::move(other));
+  std::swap(client_, taken.client_);
+  std::swap(lent_, taken.lent_);
+  std::swap(reader_, taken.reader_);
+  std::swap(next_id_, taken.next_id_);
+  return *this;
+}
 
 Session::~Session() {
   if (client_ != nullptr && !id().empty()) (void)client_->tell(SessionOp::Detach, id());
@@ -158,7 +169,8 @@ Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
   const std::string frame = encode_session_request(request);
   std::size_t written = 0;
   const std::int64_t began = monotonic_ns();
-  bool clocked = false, interrupted = false, answered = false, silent = false;
+  std::int64_t interrupted_ns = 0;
+  bool clocked = false, repeated = false, answered = false, silent = false;
   const std::uint64_t wall_ns =
       options.wall_ns == 0 ? lent_.wall_ns : std::min(options.wall_ns, lent_.wall_ns);
 
@@ -182,19 +194,24 @@ Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
       TRY_VOID(client_->tell(SessionOp::Clock, id(), wall_ns));
     }
     entries[Daemon] = {client_->fd(), POLLIN, 0};
-    entries[Cancel] = {interrupted ? -1 : options.cancel, POLLIN, 0};
+    entries[Cancel] = {interrupted_ns != 0 ? -1 : options.cancel, POLLIN, 0};
     entries[Answer] = {silent ? -1 : lent_.from_answer.get(), POLLIN, 0};
     entries[ToGuest] = {written < frame.size() ? lent_.to_request.get() : -1, POLLOUT, 0};
     entries[Out] = {lent_.out.get(), POLLIN, 0};
     entries[Err] = {lent_.err.get(), POLLIN, 0};
-    const int timeout = clocked ? -1 : static_cast<int>(quiet_ns / 1'000'000 + 1);
-    if (::poll(entries.data(), entries.size(), timeout) < 0 && errno != EINTR)
-      return std::unexpected(sys_error(Stage::None, "session", "cannot wait", "ask again"));
+    const bool may_repeat = interrupted_ns != 0 && !repeated;
+    const int timeout = may_repeat ? static_cast<int>(kEarlyNs / 1'000'000 + 1)
+                        : clocked  ? -1
+                                   : static_cast<int>(quiet_ns / 1'000'000 + 1);
+    if (::poll(entries.data(), entries.size(), timeout) < 0) continue;
     if (entries[ToGuest].revents != 0 && !write_rest()) written = frame.size();
     if (entries[Out].revents != 0 && !out.drain(lent_.out)) lent_.out.reset();
     if (entries[Err].revents != 0 && !err.drain(lent_.err)) lent_.err.reset();
-    if (entries[Cancel].revents != 0) {
-      interrupted = true;
+    const bool again = interrupted_ns != 0 && !repeated && interrupted_ns - began < kEarlyNs &&
+                       monotonic_ns() - interrupted_ns > kEarlyNs;
+    if (entries[Cancel].revents != 0 || again) {
+      repeated = interrupted_ns != 0;
+      interrupted_ns = monotonic_ns();
       TRY_VOID(client_->tell(SessionOp::Interrupt, id()));
     }
     if (entries[Answer].revents != 0) {

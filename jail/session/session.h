@@ -50,7 +50,7 @@ class Session {
   static Expected<Session> create(Client& client, LeaseRequest request = {});
   static Expected<Session> attach(Client& client, const std::string& id);
   Session(Session&& other) noexcept;
-  Session& operator=(Session&&) = delete;
+  Session& operator=(Session&& other) noexcept;
   ~Session();
 
   const std::string& id() const { return lent_.session; }

@@ -3,6 +3,7 @@
     bundle(value)   one value as MIME bodies, by the rules of Jupyter
     figures()       what matplotlib has open
     typed(value)    the value as data             (jailrun_typed)
+    declared(res)   a script's variable `result`  (jailrun_typed)
     arrow(table)    a whole table                 (jailrun_tables)
     error(exc)      an exception, trimmed         (jailrun_faults)
     teach(error)    what to try                   (jailrun_faults)

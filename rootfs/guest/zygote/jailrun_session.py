@@ -100,9 +100,10 @@ class Session:
         """What a person sees of a value, by its MIME types; the last frame kept under the cap."""
         self.shown += 1
         if self.shown > self.caps.displays:
-            return
+            return None
         data, cut = rich.bundle(value, self.caps)
         self.send_bundle(data, cut, kind)
+        return data
 
     def send_bundle(self, data, cut, kind="display"):
         binary = [(mime, part) for mime, part in data.items() if not isinstance(part, str)]
@@ -113,11 +114,22 @@ class Session:
             head["cut"] = cut
         send(head, b"".join(bytes(part) for _, part in binary))
 
-    def show_figures(self):
-        for png in rich.figures():
+    def show_value(self, value, error, answer):
+        """What a notebook shows after a cell, and the same for programs."""
+        if error is None and value is not None:
+            self.names["_"] = value
+            data = self.display(value, "result") or {}
+            text = data.get("text/plain")
+            answer["value"] = rich.typed(value, self.caps, text=text)
+        notes = []
+        for png in rich.figures(caps=self.caps, notes=notes, shown=[value]):
             self.shown += 1
             if self.shown <= self.caps.displays:
                 self.send_bundle({"image/png": png}, [])
+        if notes:
+            answer["cut"] = notes
+        if isinstance((result := self.names.get("result")), dict) and "type" in result:
+            answer["result"] = rich.declared(result, self.caps)
 
     # --- execute ------------------------------------------------------------------------------
 
@@ -153,7 +165,6 @@ class Session:
             status = code if isinstance(code, int) else 0 if code is None else 1
             return {"outcome": "exit", "status": status}
         told = rich.error(error, name)
-        told["advice"] = rich.teach(told)
         outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
         return {"outcome": outcome, "error": told}
 
@@ -171,17 +182,12 @@ class Session:
         value, error, first = self.run(code, name)
         answer = self.outcome_of(error, name)
         try:
-            if error is None and value is not None:
-                self.names["_"] = value
-                self.display(value, "result")
-                answer["value"] = rich.typed(value, self.caps)
-            self.show_figures()
-        except BaseException as second:  # a repr of the cell's own
+            with self.interrupts:  # what is shown runs code of the cell's own
+                self.show_value(value, error, answer)
+        except BaseException as second:
             answer.setdefault("error", rich.error(second, name))
         if self.shown > self.caps.displays:
             answer["displays_dropped"] = self.shown - self.caps.displays
-        if isinstance((result := self.names.get("result")), dict) and "type" in result:
-            answer["result"] = rich.typed(result, self.caps)
         self.flush()
         answer["cell"] = self.count
         answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
@@ -222,7 +228,13 @@ class Session:
         name = request["name"]
         if name not in self.names:
             raise states.Refused(f"no variable {name}")
-        self.reply(request, {"outcome": "ok"}, rich.arrow(self.names[name]))
+        notes = []
+        try:
+            with self.interrupts:
+                table = rich.arrow(self.names[name], notes)
+        except BaseException as error:
+            raise states.Refused(f"{name} cannot be given as Arrow: {error}") from None
+        self.reply(request, {"outcome": "ok", "notes": notes}, table)
 
     def tell_death(self, request, status):
         """Ours is the latest state; the process after it has died while it served `request`."""

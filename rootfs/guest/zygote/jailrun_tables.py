@@ -162,7 +162,10 @@ def arrow(value, notes=None):
 
 def _arrow_of(frame, pandas, pyarrow, notes):
     with warnings.catch_warnings(action="ignore"):  # of names that are no text: they become it
+        levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
         try:
+            for column in (*(frame.iloc[:, i] for i in range(frame.shape[1])), *levels):
+                _check_mixture(column)
             return pyarrow.Table.from_pandas(frame)
         except KeyboardInterrupt:
             raise
@@ -194,8 +197,34 @@ def _repaired(frame, pandas, pyarrow, notes):
     return pandas.DataFrame(values, index=index)
 
 
+def _kinds(values, numpy, depth=0):
+    """The types of all values, those in lists and dicts too."""
+    if depth > 16:
+        raise TypeError("nested too deeply")
+    kinds = set(map(type, values))
+    if any(issubclass(kind, (list, tuple, dict, set, frozenset, numpy.ndarray)) for kind in kinds):
+        for value in values:
+            if isinstance(value, dict):
+                kinds |= _kinds(value.values(), numpy, depth + 1)
+            elif isinstance(value, numpy.ndarray) and value.dtype != object:
+                kinds.add(value.dtype.type)
+            elif isinstance(value, (list, tuple, set, frozenset, numpy.ndarray)):
+                kinds |= _kinds(value, numpy, depth + 1)
+    return kinds
+
+
+def _check_mixture(column):
+    """pyarrow 26 dies of a np.datetime64 that comes before another scalar of numpy."""
+    if column.dtype == object:
+        numpy = sys.modules["numpy"]
+        kinds = _kinds(column.to_numpy(), numpy)
+        if numpy.datetime64 in kinds and sum(issubclass(kind, numpy.generic) for kind in kinds) > 1:
+            raise TypeError("scalars of numpy of different types")
+
+
 def _convertible(series, name, pyarrow, notes):
     try:
+        _check_mixture(series)
         pyarrow.Array.from_pandas(series)
         return series
     except KeyboardInterrupt:
