@@ -15,6 +15,8 @@ namespace {
 constexpr std::int64_t kQuietNs = 20'000'000;
 // An interrupt may come before the cell has begun, and is then no cell's: sent once more.
 constexpr std::int64_t kEarlyNs = 200'000'000;
+// Of one cell; a guest of ours stays far below, one that forges them is cut off here.
+constexpr std::size_t kMostDisplays = 1000, kDisplayBytes = 1024;
 
 Error refused(const Refusal& refusal) {
   return Error{Stage::None, "jaild", 0, refusal.message + " (" + refusal.name + ")",
@@ -45,10 +47,11 @@ struct Sink {
       kept += bytes;
     }
   }
-  // All that is there. False: there will be no more.
+  // What is there, but not for ever: whoever floods must not keep us here. False: there will be no
+  // more.
   bool drain(const Fd& fd) {
     char buffer[65536];
-    for (;;) {
+    for (int i = 0; i < 64; ++i) {
       const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
       if (n > 0) {
         put({buffer, static_cast<std::size_t>(n)});
@@ -58,6 +61,7 @@ struct Sink {
         return true;
       }
     }
+    return true;
   }
 };
 
@@ -159,99 +163,163 @@ Expected<std::string> Session::arrow(const std::string& name) {
   return std::move(answer.body);
 }
 
-Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
-  if (client_ == nullptr) return std::unexpected(lost());
-  CellAnswer answer;
-  Sink out{options.out, answer.out, answer.out_truncated, lent_.output_bytes};
-  Sink err{options.err, answer.err, answer.err_truncated, lent_.output_bytes};
-  const std::uint64_t number = ++next_id_;
-  request["id"] = number;
-  const std::string frame = encode_session_request(request);
-  std::size_t written = 0;
-  const std::int64_t began = monotonic_ns();
-  std::int64_t interrupted_ns = 0;
-  bool clocked = false, repeated = false, answered = false, silent = false;
-  const std::uint64_t wall_ns =
-      options.wall_ns == 0 ? lent_.wall_ns : std::min(options.wall_ns, lent_.wall_ns);
+namespace {
 
-  const auto write_rest = [&] {
-    while (written < frame.size()) {
-      const ssize_t n =
-          ::write(lent_.to_request.get(), frame.data() + written, frame.size() - written);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return errno == EAGAIN;
-      written += static_cast<std::size_t>(n);
-    }
-    return true;
-  };
-  write_rest();  // where its reader is gone, Ended says so
+// One request and what comes of it: one poll(2).
+class Exchange {
+ public:
+  Exchange(Client& client, const Leased& lent, AnswerReader& reader, std::uint64_t number,
+           const CellOptions& options)
+      : client_(client),
+        lent_(lent),
+        reader_(reader),
+        number_(number),
+        options_(options),
+        out_{options.out, answer_.out, answer_.out_truncated, lent.output_bytes},
+        err_{options.err, answer_.err, answer_.err_truncated, lent.output_bytes} {}
+
+  Expected<CellAnswer> run(const std::string& frame);
+  bool sound() const { return reader_.sound(); }
+
+ private:
   enum Slot : std::size_t { Daemon, Cancel, Answer, ToGuest, Out, Err, Slots };
-  std::array<pollfd, Slots> entries{};
-  while (!answered) {
-    const std::int64_t quiet_ns = began + kQuietNs - monotonic_ns();
-    if (!clocked && quiet_ns <= 0) {
-      clocked = true;
-      TRY_VOID(client_->tell(SessionOp::Clock, id(), wall_ns));
+  bool ready(Slot slot) const { return entries_[slot].fd >= 0 && entries_[slot].revents != 0; }
+  Expected<void> clock();
+  Expected<void> interrupt();
+  Expected<void> hear_daemon();
+  void write_rest(const std::string& frame);
+  void read_answers();
+  int timeout() const;
+
+  Client& client_;
+  const Leased& lent_;
+  AnswerReader& reader_;
+  const std::uint64_t number_;
+  const CellOptions& options_;
+  CellAnswer answer_;
+  Sink out_, err_;
+  std::array<pollfd, Slots> entries_{};
+  const std::int64_t began_ns_ = monotonic_ns();
+  std::int64_t interrupted_ns_ = 0;
+  std::size_t written_ = 0;
+  bool clocked_ = false, repeated_ = false, answered_ = false;
+  bool silent_ = false, out_ended_ = false, err_ended_ = false;
+};
+
+Expected<void> Exchange::clock() {
+  if (clocked_ || monotonic_ns() - began_ns_ < kQuietNs) return {};
+  clocked_ = true;
+  const std::uint64_t wall_ns =
+      options_.wall_ns == 0 ? lent_.wall_ns : std::min(options_.wall_ns, lent_.wall_ns);
+  return client_.tell(SessionOp::Clock, lent_.session, wall_ns);
+}
+
+Expected<void> Exchange::interrupt() {
+  const std::int64_t now = monotonic_ns();
+  const bool again = interrupted_ns_ != 0 && !repeated_ && interrupted_ns_ - began_ns_ < kEarlyNs &&
+                     now - interrupted_ns_ > kEarlyNs;
+  if (!ready(Cancel) && !again) return {};
+  repeated_ = interrupted_ns_ != 0;
+  interrupted_ns_ = now;
+  return client_.tell(SessionOp::Interrupt, lent_.session);
+}
+
+int Exchange::timeout() const {
+  constexpr std::int64_t kMillisecond = 1'000'000;
+  if (interrupted_ns_ != 0 && !repeated_) return static_cast<int>(kEarlyNs / kMillisecond) + 1;
+  if (clocked_) return -1;
+  const std::int64_t left = began_ns_ + kQuietNs - monotonic_ns();
+  return static_cast<int>(std::max<std::int64_t>(left, 0) / kMillisecond) + 1;
+}
+
+void Exchange::write_rest(const std::string& frame) {
+  while (written_ < frame.size()) {
+    const ssize_t n =
+        ::write(lent_.to_request.get(), frame.data() + written_, frame.size() - written_);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return;
+    // Where its reader is gone, Ended says so.
+    written_ = n < 0 ? frame.size() : written_ + static_cast<std::size_t>(n);
+  }
+}
+
+void Exchange::read_answers() {
+  char buffer[65536];
+  const ssize_t n = ::read(lent_.from_answer.get(), buffer, sizeof buffer);
+  if (n > 0) reader_.put({buffer, static_cast<std::size_t>(n)});
+  silent_ = n == 0;
+  while (std::optional<SessionFrame> got = reader_.next()) {
+    if (number_of(got->head, "id") != number_) continue;  // of whoever had the session before
+    if (text_of(got->head, "kind") == "answer") {
+      answer_.head = std::move(got->head);
+      answer_.body = std::move(got->body);
+      answered_ = true;
+      return;
     }
-    entries[Daemon] = {client_->fd(), POLLIN, 0};
-    entries[Cancel] = {interrupted_ns != 0 ? -1 : options.cancel, POLLIN, 0};
-    entries[Answer] = {silent ? -1 : lent_.from_answer.get(), POLLIN, 0};
-    entries[ToGuest] = {written < frame.size() ? lent_.to_request.get() : -1, POLLOUT, 0};
-    entries[Out] = {lent_.out.get(), POLLIN, 0};
-    entries[Err] = {lent_.err.get(), POLLIN, 0};
-    const bool may_repeat = interrupted_ns != 0 && !repeated;
-    const int timeout = may_repeat ? static_cast<int>(kEarlyNs / 1'000'000 + 1)
-                        : clocked  ? -1
-                                   : static_cast<int>(quiet_ns / 1'000'000 + 1);
-    if (::poll(entries.data(), entries.size(), timeout) < 0) continue;
-    if (entries[ToGuest].revents != 0 && !write_rest()) written = frame.size();
-    if (entries[Out].revents != 0 && !out.drain(lent_.out)) lent_.out.reset();
-    if (entries[Err].revents != 0 && !err.drain(lent_.err)) lent_.err.reset();
-    const bool again = interrupted_ns != 0 && !repeated && interrupted_ns - began < kEarlyNs &&
-                       monotonic_ns() - interrupted_ns > kEarlyNs;
-    if (entries[Cancel].revents != 0 || again) {
-      repeated = interrupted_ns != 0;
-      interrupted_ns = monotonic_ns();
-      TRY_VOID(client_->tell(SessionOp::Interrupt, id()));
+    if (answer_.displays_seen >= kMostDisplays || answer_.display_bytes >= kMaxBodyBytes) {
+      ++answer_.displays_dropped;
+      continue;
     }
-    if (entries[Answer].revents != 0) {
-      char buffer[65536];
-      const ssize_t n = ::read(lent_.from_answer.get(), buffer, sizeof buffer);
-      if (n > 0) reader_->put({buffer, static_cast<std::size_t>(n)});
-      silent = n == 0;
-      while (std::optional<SessionFrame> got = reader_->next()) {
-        if (number_of(got->head, "id") != number) continue;
-        if (text_of(got->head, "kind") == "answer") {
-          answer.head = std::move(got->head);
-          answer.body = std::move(got->body);
-          answered = true;
-        } else if (options.display) {
-          options.display(*got);
-        } else if (answer.displays.size() < 1000) {
-          answer.displays.push_back(std::move(*got));
-        }
-      }
-      if (!reader_->sound()) {
-        // Nothing that it says can be understood any more.
-        TRY_VOID(close());
-        return std::unexpected(Error{Stage::None, "session", 0,
-                                     "the guest wrote rubbish into its answers: closed",
-                                     "make a new session"});
-      }
+    ++answer_.displays_seen;
+    answer_.display_bytes += got->body.size() + kDisplayBytes;
+    if (options_.display) {
+      options_.display(*got);
+    } else {
+      answer_.displays.push_back(std::move(*got));
     }
-    if (entries[Daemon].revents == 0) continue;
-    TRY(std::optional<Message> message, client_->receive(false));
-    if (!message) continue;
-    LeaseEnded* ended = std::get_if<LeaseEnded>(&*message);
-    if (ended == nullptr || ended->id != lent_.id) continue;
-    answer.ended = std::move(*ended);
-    client_ = nullptr;
-    answered = true;
+  }
+}
+
+Expected<void> Exchange::hear_daemon() {
+  if (!ready(Daemon)) return {};
+  TRY(std::optional<Message> message, client_.receive(false));
+  if (!message) return {};
+  LeaseEnded* ended = std::get_if<LeaseEnded>(&*message);
+  if (ended == nullptr || ended->id != lent_.id) return {};
+  answer_.ended = std::move(*ended);
+  return {};
+}
+
+Expected<CellAnswer> Exchange::run(const std::string& frame) {
+  write_rest(frame);
+  while (!answered_ && !answer_.ended) {
+    TRY_VOID(clock());
+    entries_[Daemon] = {client_.fd(), POLLIN, 0};
+    entries_[Cancel] = {interrupted_ns_ != 0 ? -1 : options_.cancel, POLLIN, 0};
+    entries_[Answer] = {silent_ ? -1 : lent_.from_answer.get(), POLLIN, 0};
+    entries_[ToGuest] = {written_ < frame.size() ? lent_.to_request.get() : -1, POLLOUT, 0};
+    entries_[Out] = {out_ended_ ? -1 : lent_.out.get(), POLLIN, 0};
+    entries_[Err] = {err_ended_ ? -1 : lent_.err.get(), POLLIN, 0};
+    if (::poll(entries_.data(), entries_.size(), timeout()) < 0) continue;
+    if (ready(ToGuest)) write_rest(frame);
+    if (ready(Out)) out_ended_ = !out_.drain(lent_.out);
+    if (ready(Err)) err_ended_ = !err_.drain(lent_.err);
+    if (ready(Answer)) read_answers();
+    if (!sound()) return std::move(answer_);
+    TRY_VOID(interrupt());
+    TRY_VOID(hear_daemon());
   }
   // It was written before the answer was.
-  if (lent_.out.valid()) out.drain(lent_.out);
-  if (lent_.err.valid()) err.drain(lent_.err);
-  if (clocked && client_ != nullptr) TRY_VOID(client_->tell(SessionOp::Clock, id(), 0));
+  if (!out_ended_) (void)out_.drain(lent_.out);
+  if (!err_ended_) (void)err_.drain(lent_.err);
+  if (clocked_ && !answer_.ended) TRY_VOID(client_.tell(SessionOp::Clock, lent_.session, 0));
+  return std::move(answer_);
+}
+
+}  // namespace
+
+Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
+  if (client_ == nullptr) return std::unexpected(lost());
+  request["id"] = ++next_id_;
+  Exchange exchange(*client_, lent_, *reader_, next_id_, options);
+  TRY(CellAnswer answer, exchange.run(encode_session_request(request)));
+  if (!exchange.sound()) {
+    TRY_VOID(close());  // nothing that it says can be understood any more
+    return std::unexpected(Error{Stage::None, "session", 0,
+                                 "the guest wrote rubbish into its answers: closed",
+                                 "make a new session"});
+  }
+  if (answer.ended) client_ = nullptr;
   return answer;
 }
 

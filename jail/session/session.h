@@ -36,7 +36,8 @@ struct CellAnswer {
   // Empty where the jail has ended meanwhile: then `ended` says how.
   Json head;
   std::string body;
-  std::vector<SessionFrame> displays;
+  std::vector<SessionFrame> displays;  // unless CellOptions::display has them
+  std::size_t displays_seen = 0, display_bytes = 0, displays_dropped = 0;
   std::string out, err;
   bool out_truncated = false, err_truncated = false;
   std::optional<LeaseEnded> ended;
@@ -69,7 +70,6 @@ class Session {
   void take(Leased lent);
   Expected<CellAnswer> ask(Json request, const CellOptions& options);
   Expected<CellAnswer> ask_state(Json request);
-  Expected<void> write(const std::string& frame);
 
   Client* client_;
   Leased lent_;

@@ -27,7 +27,8 @@ class Sessions : public testing::Test {
     if (!session) ADD_FAILURE() << session.error().line();
     return std::move(*session);
   }
-  static CellAnswer run(Session& session, const std::string& code, const CellOptions& options = {}) {
+  static CellAnswer run(Session& session, const std::string& code,
+                        const CellOptions& options = {}) {
     Expected<CellAnswer> answer = session.execute(code, options);
     if (!answer) ADD_FAILURE() << answer.error().line();
     return answer ? std::move(*answer) : CellAnswer{};
@@ -57,7 +58,8 @@ TEST_F(Sessions, KeepNamesFunctionsAndImportsBetweenCells) {
 
 TEST_F(Sessions, StreamOutputAndTellErrorsWithTheUsersOwnLines) {
   Session session = make();
-  const CellAnswer answer = run(session, "import sys\nprint('out')\nprint('err', file=sys.stderr)\n1 / 0");
+  const CellAnswer answer =
+      run(session, "import sys\nprint('out')\nprint('err', file=sys.stderr)\n1 / 0");
   EXPECT_EQ(answer.out, "out\n");
   EXPECT_EQ(answer.err, "err\n");
   EXPECT_EQ(outcome(answer), "error");
@@ -71,10 +73,10 @@ TEST_F(Sessions, StreamOutputAndTellErrorsWithTheUsersOwnLines) {
 
 TEST_F(Sessions, GiveTypedValuesFiguresAndWholeTables) {
   Session session = make();
-  const CellAnswer frame = run(session, "import pandas as pd\ndf = pd.DataFrame({'a': [1, 2]})\ndf");
+  const CellAnswer frame =
+      run(session, "import pandas as pd\ndf = pd.DataFrame({'a': [1, 2]})\ndf");
   EXPECT_EQ(text_of(frame.head["value"], "type"), "dataframe");
-  const CellAnswer plot =
-      run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2]);");
+  const CellAnswer plot = run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2]);");
   ASSERT_EQ(plot.displays.size(), 1u) << plot.head.dump();
   EXPECT_EQ(plot.displays[0].body.substr(1, 3), "PNG");
   const Expected<std::string> table = session.arrow("df");
@@ -98,8 +100,7 @@ TEST_F(Sessions, ReturnToSavedStatesOfMemoryAndFiles) {
   ASSERT_TRUE(session.rollback(*second));
   EXPECT_EQ(value(session, "(x, sorted(os.listdir('/work')))"), "([1, 2], ['g'])");
   ASSERT_TRUE(session.rollback(*first));
-  EXPECT_EQ(value(session, "(x, sorted(os.listdir('/work')), kept.read())"),
-            "([1], ['f'], 'one')");
+  EXPECT_EQ(value(session, "(x, sorted(os.listdir('/work')), kept.read())"), "([1], ['f'], 'one')");
   // What came after a state that was returned to is gone.
   EXPECT_FALSE(session.rollback(*second));
   EXPECT_EQ(value(session, "x"), "[1]");
@@ -109,9 +110,11 @@ TEST_F(Sessions, ReturnToSavedStatesOfMemoryAndFiles) {
 TEST_F(Sessions, WalkATreeOfAHundredStates) {
   Session session = make();
   run(session, "import pandas as pd, os\ndf = pd.DataFrame({'n': range(1000)}); path = ()");
-  // Depth first: at each of the inner states four children, three levels deep, and their own leaves.
+  // Depth first: at each of the inner states four children, three levels deep, and their own
+  // leaves.
   int states = 0;
-  const std::function<void(const std::string&, int)> walk = [&](const std::string& path, int depth) {
+  const std::function<void(const std::string&, int)> walk = [&](const std::string& path,
+                                                                int depth) {
     const auto here = session.savepoint();
     ASSERT_TRUE(here) << here.error().line();
     for (int child = 0; child < 4; ++child) {
@@ -168,7 +171,8 @@ TEST_F(Sessions, EndWithTheirInterpreterWhereNothingIsSaved) {
 TEST_F(Sessions, RefuseToSaveWhatAForkWouldTearApart) {
   Session session = make();
   const std::pair<const char*, const char*> cases[] = {
-      {"import threading, time\nt = threading.Thread(target=time.sleep, args=(600,), daemon=True); t.start()",
+      {"import threading, time\nt = threading.Thread(target=time.sleep, args=(600,), daemon=True); "
+       "t.start()",
        "running thread"},
       {"import socket\ns = socket.socket(socket.AF_UNIX)", "open socket"},
       {"import mmap\nm = mmap.mmap(-1, 4096)", "writable shared memory"},
@@ -269,7 +273,9 @@ TEST_F(Sessions, HaveNamesThatNobodyGuessesAndALimitPerUser) {
 
 TEST_F(Sessions, SeeNothingOfEachOther) {
   Session one = make(), two = make();
-  run(one, "secret = 'canary'\nopen('/work/f', 'w').write(secret)\nopen('/dev/shm/f', 'w').write(secret)");
+  run(one,
+      "secret = 'canary'\nopen('/work/f', 'w').write(secret)\nopen('/dev/shm/f', "
+      "'w').write(secret)");
   EXPECT_EQ(value(one, "import os\nopen('/work/f').read()"), "'canary'");  // the probe works
   EXPECT_EQ(value(two,
                   "import os\n(os.path.exists('/work/f'), os.path.exists('/dev/shm/f'), "
