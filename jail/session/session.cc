@@ -1,6 +1,7 @@
 #include "jail/session/session.h"
 
 #include <fcntl.h>
+#include <nettle/base64.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -156,6 +157,23 @@ Expected<void> Session::rollback(std::uint32_t savepoint) {
 Expected<void> Session::drop(std::uint32_t savepoint) {
   TRY_VOID(ask_state({{"op", "drop"}, {"savepoint", savepoint}}));
   return {};
+}
+
+Expected<void> Session::put(const std::string& name, std::string_view content) {
+  if (content.size() > kMostPut) {
+    return std::unexpected(Error{Stage::None, name, EFBIG, name + " has more than 32 MiB",
+                                 "give it to a new session as a file: it is not copied then"});
+  }
+  std::string text(BASE64_ENCODE_RAW_LENGTH(content.size()), '\0');
+  base64_encode_raw(text.data(), content.size(),
+                    reinterpret_cast<const std::uint8_t*>(content.data()));
+  TRY_VOID(ask_state({{"op", "put"}, {"name", name}, {"content", std::move(text)}}));
+  return {};
+}
+
+Expected<std::string> Session::get(const std::string& name) {
+  TRY(CellAnswer answer, ask_state({{"op", "get"}, {"name", name}}));
+  return std::move(answer.body);
 }
 
 Expected<std::string> Session::arrow(const std::string& name) {

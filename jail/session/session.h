@@ -59,6 +59,10 @@ class Session {
   Expected<std::uint32_t> savepoint();
   Expected<void> rollback(std::uint32_t savepoint);
   Expected<void> drop(std::uint32_t savepoint);
+  // A file in /work, by its name below it. At most kMostPut bytes in, 200 MiB out.
+  static constexpr std::size_t kMostPut = 32u << 20;
+  Expected<void> put(const std::string& name, std::string_view content);
+  Expected<std::string> get(const std::string& name);
   // A variable as Arrow IPC stream.
   Expected<std::string> arrow(const std::string& name);
   // All else is gone; the name stays.

@@ -1,15 +1,18 @@
 // `jailrun session new|exec|save|rollback|ls|reset|rm` and `jailrun repl`: an interpreter that
 // stays.
+#include <fcntl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <string>
 
+#include "jail/confine/inputs.h"
 #include "jail/session/session.h"
 #include "jail/sys/units.h"
 #include "tools/full/line_editor.h"
@@ -47,7 +50,7 @@ void write_raw(int fd, std::string_view bytes) {
 struct Asked {
   std::string id, code, policy = "python";
   std::vector<std::string> sets, files;
-  std::string timeout;
+  std::string timeout, file, out;
   std::uint32_t savepoint = 0;
   bool json = false, transactional = false;
 };
@@ -91,6 +94,18 @@ std::string shown(const SessionFrame& frame) {
   return names;
 }
 
+void tell_files(const CellAnswer& answer) {
+  const auto files = answer.head.find("files");
+  if (files == answer.head.end() || !files->is_array()) return;
+  for (const Json& each : *files) {
+    if (!each.is_object()) continue;
+    std::string name = printable_text(text_of(each, "name"));
+    std::ranges::replace(name, '\n', '?');
+    std::fprintf(stderr, "jailrun: file %s, %s\n", name.c_str(),
+                 format_bytes(number_of(each, "bytes")).c_str());
+  }
+}
+
 // Prints an answer as an interactive Python would. The exit status that it stands for.
 int tell(const CellAnswer& answer) {
   if (answer.ended) {
@@ -113,6 +128,7 @@ int tell(const CellAnswer& answer) {
   }
   if (answer.head.contains("rolled_back"))
     std::fprintf(stderr, "jailrun: rolled back to what was there before\n");
+  tell_files(answer);
   if (outcome == "exit") return static_cast<int>(number_of(answer.head, "status") & 0xff);
   if (outcome == "interrupted") return kInterrupted;
   return outcome == "ok" ? 0 : kGuestFailure;
@@ -171,16 +187,66 @@ int with_session(const Asked& asked, Do act) {
   return act(*session);
 }
 
-int new_session(const Asked& asked) {
-  Expected<Client> client = Client::connect();
-  if (!client) return fail(client.error().line());
+// A file as PATH or PATH:NAME.
+InputSource source_of(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  std::error_code error;
+  if (colon == std::string::npos || std::filesystem::exists(text, error)) return {text, ""};
+  return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+Expected<Session> create(Client& client, const Asked& asked) {
   LeaseRequest request;
   request.policy = asked.policy;
   request.overrides = asked.sets;
-  const Expected<Session> session = Session::create(*client, request);
+  std::vector<OpenedInput> inputs;
+  for (const std::string& file : asked.files) {
+    TRY(OpenedInput opened, open_source(source_of(file)));
+    request.files.push_back({opened.name, opened.file.get()});
+    inputs.push_back(std::move(opened));
+  }
+  return Session::create(client, request);
+}
+
+int new_session(const Asked& asked) {
+  Expected<Client> client = Client::connect();
+  if (!client) return fail(client.error().line());
+  const Expected<Session> session = create(*client, asked);
   if (!session) return fail(session.error().line());
   std::printf("%s\n", session->id().c_str());
   return 0;
+}
+
+int put(const Asked& asked) {
+  return with_session(asked, [&](Session& session) {
+    const InputSource source = source_of(asked.file);
+    const Expected<OpenedInput> opened = open_source(source);
+    if (!opened) return fail(opened.error().line());
+    std::string content;
+    char buffer[65536];
+    ssize_t n = 0;
+    while (content.size() <= Session::kMostPut &&
+           (n = ::read(opened->file.get(), buffer, sizeof buffer)) > 0)
+      content.append(buffer, static_cast<std::size_t>(n));
+    if (n < 0) return fail("cannot read " + source.path + ": " + errno_name(errno));
+    const Expected<void> done = session.put(opened->name, content);
+    return done ? 0 : fail(done.error().line());
+  });
+}
+
+int get(const Asked& asked) {
+  return with_session(asked, [&](Session& session) {
+    const Expected<std::string> content = session.get(asked.file);
+    if (!content) return fail(content.error().line());
+    Fd file;
+    if (!asked.out.empty()) {
+      file = Fd(::open(asked.out.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+      if (!file.valid()) return fail("cannot write " + asked.out + ": " + errno_name(errno));
+    }
+    const int error =
+        write_all(file.valid() ? file.get() : STDOUT_FILENO, content->data(), content->size());
+    return error == 0 ? 0 : fail("cannot write the file: " + errno_name(error));
+  });
 }
 
 Expected<std::string> code_of(const Asked& asked) {
@@ -260,11 +326,8 @@ int list(bool json) {
 int repl(const Asked& asked) {
   Expected<Client> client = Client::connect();
   if (!client) return fail(client.error().line());
-  LeaseRequest request;
-  request.policy = asked.policy;
-  request.overrides = asked.sets;
   Expected<Session> session =
-      asked.id.empty() ? Session::create(*client, request) : Session::attach(*client, asked.id);
+      asked.id.empty() ? create(*client, asked) : Session::attach(*client, asked.id);
   if (!session) return fail(session.error().line());
   LineEditor editor;
   if (editor.interactive())
@@ -295,6 +358,7 @@ void add_session(CLI::App& app, int& status) {
   CLI::App* fresh = session->add_subcommand("new", "Begin one; prints its id");
   fresh->add_option("--policy", asked->policy, "an installed policy")->capture_default_str();
   fresh->add_option("--set", asked->sets, "PATH=VALUE: narrow a field of the policy");
+  fresh->add_option("--file", asked->files, "PATH or PATH:NAME: shown below /data, not copied");
   fresh->callback([asked, &status] { status = new_session(*asked); });
 
   CLI::App* exec = add_id(session->add_subcommand("exec", "Execute a cell in it"));
@@ -304,6 +368,14 @@ void add_session(CLI::App& app, int& status) {
                  "keep the effects only if the cell succeeds");
   exec->add_flag("--json", asked->json, "the whole answer as JSON");
   exec->callback([asked, &status] { status = execute(*asked); });
+
+  CLI::App* in = add_id(session->add_subcommand("put", "Copy a file into its /work"));
+  in->add_option("FILE", asked->file, "PATH or PATH:NAME, of at most 32 MiB")->required();
+  in->callback([asked, &status] { status = put(*asked); });
+  CLI::App* from = add_id(session->add_subcommand("get", "Copy a file out of its /work"));
+  from->add_option("NAME", asked->file, "below /work, of at most 200 MiB")->required();
+  from->add_option("-o,--output", asked->out, "where to; default: stdout");
+  from->callback([asked, &status] { status = get(*asked); });
 
   add_id(session->add_subcommand("save", "Mark its state; prints the number of the savepoint"))
       ->callback([asked, &status] { status = save(*asked); });
@@ -323,6 +395,7 @@ void add_session(CLI::App& app, int& status) {
   prompt->add_option("SESSION", asked->id, "go on in this one; default: a new one, ended with it");
   prompt->add_option("--policy", asked->policy, "an installed policy")->capture_default_str();
   prompt->add_option("--set", asked->sets, "PATH=VALUE: narrow a field of the policy");
+  prompt->add_option("--file", asked->files, "PATH or PATH:NAME: shown below /data, not copied");
   prompt->add_flag("--transactional", asked->transactional,
                    "keep the effects of a cell only if it succeeds");
   prompt->callback([asked, &status] { status = repl(*asked); });

@@ -7,10 +7,12 @@ jail/session/frames.h; states are kept by jailrun_states.py, values told by jail
 """
 
 import ast
+import base64
 import json
 import linecache
 import os
 import signal
+import stat
 import struct
 import sys
 import time
@@ -23,7 +25,9 @@ REQUEST = struct.Struct("<II")  # magic, bytes of JSON
 REQUEST_MAGIC = 0x3173726A  # "jrs1"
 ANSWER = struct.Struct("<III")  # magic, bytes of JSON, bytes of the body after it
 ANSWER_MAGIC = 0x3172726A  # "jrr1"
-MOST_REQUEST = 32 << 20
+MOST_REQUEST = 64 << 20
+MOST_CONTENT = 200 << 20
+MOST_FILES = 1000
 
 
 class Ended(Exception):
@@ -87,7 +91,10 @@ class Session:
             "rollback": self.rollback,
             "drop": self.drop,
             "arrow": self.arrow,
+            "put": self.put,
+            "get": self.get,
         }
+        self.seen = {}  # files in /work and their stamps, as of the latest answer
 
     # --- displays -----------------------------------------------------------------------------
 
@@ -189,6 +196,8 @@ class Session:
         if self.shown > self.caps.displays:
             answer["displays_dropped"] = self.shown - self.caps.displays
         self.flush()
+        if files := self.changed_files():
+            answer["files"] = files
         answer["cell"] = self.count
         answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
         if trial and answer["outcome"] != "ok":
@@ -247,6 +256,55 @@ class Session:
         told = {"outcome": "died", "rolled_back": True}
         told["error"] = {"type": "InterpreterDied", "message": message}
         self.reply({"id": request}, told)
+
+    # --- files --------------------------------------------------------------------------------
+
+    def changed_files(self):
+        """What is new or changed in /work, the first MOST_FILES of it."""
+        now, changed = {}, []
+        for parent, folders, names in os.walk(states.WORK):
+            for name in names:
+                path = os.path.join(parent, name)
+                status = os.lstat(path)
+                if not stat.S_ISREG(status.st_mode) or len(now) >= MOST_FILES:
+                    continue
+                now[path] = states.stamp(status)
+                if self.seen.get(path) != now[path]:
+                    name = rich.clean(os.path.relpath(path, states.WORK))
+                    changed.append({"name": name, "bytes": status.st_size})
+        self.seen = now
+        return changed
+
+    @staticmethod
+    def place(request):
+        name = os.path.normpath(request["name"])
+        if name.startswith(("/", "..")) or name == ".":
+            raise states.Refused(f"{request['name']} is no name of a file below {states.WORK}")
+        return os.path.join(states.WORK, name)
+
+    def put(self, request):
+        path = self.place(request)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(base64.b64decode(request["content"]))
+            self.seen[path] = states.stamp(os.lstat(path))
+        except OSError as error:
+            raise states.Refused(f"cannot write {path}: {error.strerror}") from None
+        return {"outcome": "ok"}
+
+    def get(self, request):
+        path = self.place(request)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise states.Refused(f"{path} is no regular file")
+            with open(path, "rb", buffering=0) as file:
+                content = file.read(MOST_CONTENT + 1)
+        except OSError as error:
+            raise states.Refused(f"cannot read {path}: {error.strerror}") from None
+        if len(content) > MOST_CONTENT:
+            raise states.Refused(f"{path} has more than {MOST_CONTENT >> 20} MiB")
+        self.reply(request, {"outcome": "ok"}, content)
 
     # --- the loop -----------------------------------------------------------------------------
 

@@ -135,6 +135,25 @@ TEST_F(Sessions, WalkATreeOfAHundredStates) {
   EXPECT_TRUE(session.close());
 }
 
+TEST_F(Sessions, TakeFilesInAndGiveThemOut) {
+  Session session = make();
+  const std::string content("a\0b\xff\n", 5);
+  ASSERT_TRUE(session.put("in/data.bin", content));
+  EXPECT_EQ(value(session, "open('/work/in/data.bin', 'rb').read()"), "b'a\\x00b\\xff\\n'");
+  const CellAnswer answer = run(session, "open('/work/out', 'wb').write(bytes(3));");
+  ASSERT_EQ(answer.head["files"].size(), 1u) << answer.head.dump();
+  EXPECT_EQ(text_of(answer.head["files"][0], "name"), "out");
+  EXPECT_EQ(number_of(answer.head["files"][0], "bytes"), 3u);
+  EXPECT_FALSE(run(session, "1").head.contains("files"));
+  EXPECT_EQ(session.get("in/data.bin").value_or(""), content);
+  for (const char* name : {"nope", "../etc/passwd", "/etc/passwd", "."})
+    EXPECT_FALSE(session.get(name));
+  ASSERT_TRUE(run(session, "import os; os.mkfifo('/work/pipe')").head.contains("outcome"));
+  EXPECT_FALSE(session.get("pipe"));  // without waiting for a writer
+  EXPECT_EQ(value(session, "1"), "1");
+  EXPECT_TRUE(session.close());
+}
+
 TEST_F(Sessions, KeepTheEffectsOfATransactionOnlyIfItSucceeds) {
   Session session = make();
   run(session, "x = 1");
