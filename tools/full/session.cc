@@ -83,7 +83,7 @@ class Interrupts {
 std::string shown(const SessionFrame& frame) {
   const auto data = frame.head.find("data");
   if (data == frame.head.end() || !data->is_object()) return {};
-  const std::string text = text_of(*data, "text/plain");
+  std::string text = text_of(*data, "text/plain");
   if (!text.empty()) return text;
   const auto bodies = frame.head.find("bodies");
   if (bodies == frame.head.end() || !bodies->is_array()) return {};
