@@ -16,10 +16,18 @@ namespace {
 constexpr std::uint64_t kPeriodUs = 100'000;
 
 Error refused(const std::string& limit, const char* file, int error) {
+  if (error == EMFILE || error == ENFILE) {
+    return Error{Stage::MakeCgroup, limit, error, std::string("cannot open ") + file,
+                 "raise the limit of open files"};
+  }
   return Error{Stage::MakeCgroup, limit, error,
                "this host does not let jailrun enforce " + limit + " (" + file + ")",
                "run `jailrun doctor` to see what is missing, or name the limit in the policy's "
                "danger block"};
+}
+
+std::string cpu_quota(const CgroupLimits& limits) {
+  return std::to_string(kPeriodUs * limits.cpu_millis / 1000) + " " + std::to_string(kPeriodUs);
 }
 
 }  // namespace
@@ -89,38 +97,34 @@ Expected<void> Cgroup::limit_v1(const CgroupLimits& limits) {
 
 Expected<void> Cgroup::limit_v2(const CgroupLimits& limits) {
   const int dir = v2_.dir.get();
-  if (enforcement_.memory.empty() &&
-      write_file_at(dir, "memory.max", std::to_string(limits.memory_bytes)) == 0) {
-    write_file_at(dir, "memory.swap.max", "0");
-    if (const int error = write_file_at(dir, "memory.oom.group", "1"); error != 0) {
-      return std::unexpected(refused("limits.memory", "memory.oom.group", error));
-    }
-    v2_memory_ = true;
-    enforcement_.memory = "cgroup v2 memory.max";
-  }
-  if (enforcement_.pids.empty() &&
-      write_file_at(dir, "pids.max", std::to_string(limits.pids + 1)) == 0) {
-    v2_pids_ = true;
-    enforcement_.pids = "cgroup v2 pids.max";
-  }
-  const std::string quota =
-      std::to_string(kPeriodUs * limits.cpu_millis / 1000) + " " + std::to_string(kPeriodUs);
-  if (enforcement_.cpu.empty() && write_file_at(dir, "cpu.max", quota) == 0) {
-    enforcement_.cpu = "cgroup v2 cpu.max";
-  }
   const struct {
     std::string& by;
+    bool& in_v2;
+    const char* file;
+    std::string value;
     std::uint32_t bit;
     const char* name;
-  } required[] = {{enforcement_.memory, kLackMemory, "limits.memory"},
-                  {enforcement_.pids, kLackPids, "limits.pids"},
-                  {enforcement_.cpu, kLackCpu, "limits.cpus"}};
-  for (const auto& limit : required) {
-    if (!limit.by.empty()) continue;
-    if ((limits.may_lack & limit.bit) == 0)
-      return std::unexpected(refused(limit.name, "no cgroup controller", 0));
+  } wanted[] = {{enforcement_.memory, v2_memory_, "memory.max", std::to_string(limits.memory_bytes),
+                 kLackMemory, "limits.memory"},
+                {enforcement_.pids, v2_pids_, "pids.max", std::to_string(limits.pids + 1),
+                 kLackPids, "limits.pids"},
+                {enforcement_.cpu, v2_cpu_, "cpu.max", cpu_quota(limits), kLackCpu, "limits.cpus"}};
+  for (const auto& limit : wanted) {
+    if (!limit.by.empty()) continue;  // v1 enforces it
+    const int error = write_file_at(dir, limit.file, limit.value);
+    limit.in_v2 = error == 0;
+    limit.by = std::string("cgroup v2 ") + limit.file;
+    if (error == 0) continue;
+    // Without the controller there is no such file.
+    if (error != ENOENT || (limits.may_lack & limit.bit) == 0)
+      return std::unexpected(refused(limit.name, limit.file, error));
     limit.by = "nothing (danger block)";
   }
+  if (!v2_memory_) return {};
+  // Absent where the kernel does not account swap.
+  write_file_at(dir, "memory.swap.max", "0");
+  if (const int error = write_file_at(dir, "memory.oom.group", "1"); error != 0)
+    return std::unexpected(refused("limits.memory", "memory.oom.group", error));
   return {};
 }
 
@@ -197,6 +201,7 @@ std::string Cgroup::check_limits() const {
       {v2_memory_ ? v2_.dir.get() : -1, "memory.max",
        std::to_string(limits_.memory_bytes / page * page)},
       {v2_pids_ ? v2_.dir.get() : -1, "pids.max", std::to_string(limits_.pids + 1)},
+      {v2_cpu_ ? v2_.dir.get() : -1, "cpu.max", cpu_quota(limits_)},
   };
   for (const auto& check : checks) {
     if (check.dir < 0) continue;
@@ -241,6 +246,8 @@ CgroupEvidence Cgroup::evidence() const {
     const std::string events = read_file_at(dir, "memory.events", 512);
     e.oom_kills = field(events, "oom_kill");
     e.memory_failures = field(events, "max");
+    // "oom" counts in the group whose limit it was, and above it; kills count in the victim's.
+    e.oom_outside = e.oom_kills > 0 && field(events, "oom") == 0;
     e.memory_source = "cgroup v2 memory.events";
   }
   const int pids = pids_.dir.valid() ? pids_.dir.get() : v2_pids_ ? v2_.dir.get() : -1;

@@ -3,7 +3,8 @@
 //
 // Pure v2 hosts: one leaf with memory, pids and cpu. Hybrid hosts (memory, pids and cpu on v1): a
 // v2 leaf for kill, events and cpu.stat, which need no controller, and v1 leaves for the limits.
-// The leaf lies beneath the owner's own group, so that an outer limit holds for the jail as well.
+// The leaf lies beneath the owner's own group, so that an outer limit holds for the jail as well;
+// on pure v2 where find_giving_group() says.
 #pragma once
 
 #include <sys/types.h>
@@ -29,6 +30,8 @@ struct CgroupLimits {
 struct CgroupEvidence {
   std::optional<std::uint64_t> cpu_ns, memory_peak_bytes, pids_peak;
   std::uint64_t oom_kills = 0, memory_failures = 0, pids_refused = 0;
+  // The kernel killed for another group's limit or for the whole host (v2 tells them apart).
+  bool oom_outside = false;
   std::string memory_source, pids_source, cpu_source;  // files that said so
 };
 
@@ -116,7 +119,7 @@ class Cgroup {
   std::string name_;
   std::shared_ptr<const CgroupParents> parents_;
   Leaf v2_, memory_, pids_, cpu_;  // v1 ones are empty on pure v2
-  bool v2_memory_ = false, v2_pids_ = false;
+  bool v2_memory_ = false, v2_pids_ = false, v2_cpu_ = false;
   Fd oom_event_;
   Enforcement enforcement_;
   CgroupLimits limits_{};

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "jail/confine/delegation.h"
 #include "jail/sys/uapi.h"
 
 namespace jailrun {
@@ -112,18 +113,8 @@ Expected<CgroupParents> find_parents() {
                                  "mount one: `mount -t cgroup2 none " + v2_root + "`"});
   }
   std::string parent = *own_v2;
-  if (pure && ::geteuid() == 0) {
-    // A group with processes cannot give controllers to children, except the root: go there.
-    const std::string own_control =
-        read_file_at(AT_FDCWD, (mount + parent + "/cgroup.subtree_control").c_str());
-    if (own_control.find("memory") == std::string::npos) {
-      const Fd root(::open(mount.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-      write_file_at(root.get(), "cgroup.subtree_control", "+memory +pids +cpu");
-      ::mkdirat(root.get(), "jailrun", 0755);
-      const Fd top(::openat(root.get(), "jailrun", O_PATH | O_DIRECTORY | O_CLOEXEC));
-      write_file_at(top.get(), "cgroup.subtree_control", "+memory +pids +cpu");
-      parent = "/jailrun";
-    }
+  if (pure) {
+    TRY(parent, find_giving_group(mount, *own_v2));
   }
   CgroupParents parents;
   parents.pure = pure;

@@ -86,6 +86,11 @@ std::string reason_of(const Plan& plan, Verdict verdict, const Evidence& e) {
       return std::string("killed for a system call on the red list of policy ") + plan.policy +
              "; `jailrun explain " + plan.policy + "` lists it";
     case Verdict::OutOfMemory:
+      if (e.cgroup.oom_outside) {
+        return "memory ran out around the jail, below its own limit of " +
+               format_bytes(plan.memory_bytes) +
+               ": raise what the cgroups above it or the host have, or lower limits.memory";
+      }
       return "memory limit of " + format_bytes(plan.memory_bytes) +
              " hit; use less (fewer columns, chunks, duckdb on the file) or raise limits.memory";
     case Verdict::WallTimeout:
@@ -129,6 +134,7 @@ void list_evidence(const Evidence& e, Result& result) {
   if (!e.output_exceeded.empty()) out.emplace_back("output_exceeded", e.output_exceeded);
   if (!e.cgroup.memory_source.empty())
     out.emplace_back(e.cgroup.memory_source + " oom_kill", e.cgroup.oom_kills);
+  if (e.cgroup.oom_outside) out.emplace_back(e.cgroup.memory_source + " oom", std::uint64_t{0});
   if (e.oom_event) {
     out.emplace_back("memory.oom_control event", true);
     out.emplace_back("memory.max_usage_in_bytes", e.cgroup.memory_peak_bytes.value_or(0));
@@ -158,7 +164,7 @@ void judge(const Plan& plan, const Evidence& e, Result& result) {
   if (signalled(e)) result.signal = WTERMSIG(e.wait_status);
   if (!e.guest_ended) result.signal = SIGKILL;
   list_evidence(e, result);
-  if (out_of_memory(plan, e)) result.limits_hit.push_back("memory");
+  if (out_of_memory(plan, e) && !e.cgroup.oom_outside) result.limits_hit.push_back("memory");
   if (e.cgroup.pids_refused > 0) result.limits_hit.push_back("pids");
   if (!e.output_exceeded.empty()) result.limits_hit.push_back("output");
   if (!e.disk_full.empty()) result.limits_hit.push_back("disk");

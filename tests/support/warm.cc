@@ -8,7 +8,7 @@
 namespace jailrun::test {
 namespace {
 
-constexpr int kPatienceMs = 20'000;
+constexpr int kPatienceMs = 60'000;  // an emulated machine imports pandas in fifteen seconds
 
 bool readable(int fd) {
   pollfd entry{fd, POLLIN, 0};

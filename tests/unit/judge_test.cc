@@ -192,6 +192,18 @@ TEST(Judge, EvidenceNamesItsSource) {
   EXPECT_TRUE(has("cgroup v2 pids.events max", std::uint64_t{0}));
 }
 
+TEST(Judge, MemoryThatRanOutAroundTheJailIsNoLimitOfItsOwn) {
+  Evidence evidence;
+  evidence.cgroup.oom_kills = 2;
+  evidence.cgroup.memory_source = "cgroup v2 memory.events";
+  evidence.cgroup.oom_outside = true;
+  const Result result = judged(evidence);
+  EXPECT_EQ(result.verdict, Verdict::OutOfMemory);
+  EXPECT_EQ(result.status, 137);
+  EXPECT_THAT(result.limits_hit, IsEmpty());
+  EXPECT_THAT(result.reason, HasSubstr("around the jail"));
+}
+
 TEST(Judge, EveryReasonButTheGuestsOwnEndNamesTheRemedy) {
   struct {
     void (*happen)(Evidence&);

@@ -1,0 +1,24 @@
+// Pure cgroup v2: which group may hold the leaves of jails. A group that gives controllers to its
+// children holds no process itself, and systemd takes controllers away from groups that it has not
+// delegated.
+#pragma once
+
+#include <string>
+
+#include "jail/sys/fd.h"
+
+namespace jailrun {
+
+// The path, as in /proc/PID/cgroup, of the nearest group from `own` upward that can give its
+// children memory, pids and cpu:
+//   - the own one, where systemd has delegated it (Delegate=yes) or it is a container's root, and
+//     nobody but this process is in it: then this process leaves it for a leaf "owner" below it;
+//   - a delegated one above, as that leaf has;
+//   - else, for root, a group "jailrun" of our own in the nearest group that gives controllers
+//     already, as a login session has it in its user's slice.
+// Limits of memory and CPU time of a group that is passed over would not hold for jails: then an
+// Error. Where no group gives controllers, `own`: leaves without limits, for policies that may lack
+// them.
+Expected<std::string> find_giving_group(const std::string& mount, const std::string& own);
+
+}  // namespace jailrun
