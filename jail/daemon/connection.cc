@@ -24,6 +24,11 @@ std::unexpected<Refusal> refused(std::string_view name, std::string message, std
   return std::unexpected(Refusal{0, std::string(name), std::move(message), std::move(remedy)});
 }
 
+Refusal too_many_sessions() {
+  return {0, std::string(refusal::kTooManySessions), "you have too many sessions",
+          "close some: `jailrun session ls` shows them"};
+}
+
 std::string session_hello() {
   const std::uint32_t hello[2] = {kSessionMagic, 0};
   return {reinterpret_cast<const char*>(hello), sizeof hello};
@@ -147,6 +152,10 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
     auto limits = narrow((*policy)->spec, pending.limits,
                          {request.overrides().begin(), request.overrides().end()});
     if (!limits) return std::unexpected(limits.error());
+    if (request.session() && limits->cpu_ns != pending.limits.cpu_ns) {
+      return refused(refusal::kNotOverridable, "a session has no limit of CPU time",
+                     "narrow limits.cpus, or limits.wall, which is for each cell");
+    }
     pending.narrowed = *limits != pending.limits;
     pending.limits = *limits;
   }
@@ -168,9 +177,7 @@ void Connection::lease(const daemon::Lease& request, std::vector<Fd> descriptors
   checked->arrived_ns = now;
   if (request.session()) {
     if (session.empty() && !server_.sessions().admits(peer_.uid)) {
-      return refuse(request.request(),
-                    {0, std::string(refusal::kTooManySessions), "you have too many sessions",
-                     "close some: `jailrun session ls` shows them"});
+      return refuse(request.request(), too_many_sessions());
     }
     checked->session = session.empty() ? Sessions::new_id() : session;
     checked->request.clear_first();
@@ -199,6 +206,10 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
   if (!loan) return refuse(pending.request.request(), loan.error(), pending.request.policy());
   // The guest wakes up while the rest of the lease is done here.
   const bool is_session = !pending.session.empty();
+  if (is_session && !server_.sessions().admits(peer_.uid)) {  // many may have asked at once
+    loan->world->discard(*loan->jail);
+    return refuse(pending.request.request(), too_many_sessions());
+  }
   if (loan->parked && !is_session && pending.request.first().empty())
     loan->jail->jail->announce_request();
   LeaseLimits limits = pending.limits;

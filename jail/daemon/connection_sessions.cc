@@ -84,6 +84,7 @@ bool Connection::session(const daemon::SessionRequest& request) {
 }
 
 void Connection::attach_session(const daemon::SessionRequest& request, LiveSession& session) {
+  if (!outbox_.empty()) return close();  // each answer holds five descriptors: take them first
   if (!session.lease().live()) {
     return refuse(request.request(), {0, std::string(refusal::kNoSuchSession),
                                       "the session is ending", "make a new one"});
@@ -107,6 +108,7 @@ void Connection::attach_session(const daemon::SessionRequest& request, LiveSessi
 }
 
 void Connection::reset_session(const daemon::SessionRequest& request, LiveSession& session) {
+  if (!outbox_.empty()) return close();  // each answer holds five descriptors: take them first
   if (session.client() != nullptr && session.client() != this) {
     return refuse(request.request(),
                   {0, std::string(refusal::kSessionBusy), "another client executes in this session",

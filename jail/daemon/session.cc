@@ -27,6 +27,7 @@ LiveSession::LiveSession(asio::io_context& io, Origin origin, std::shared_ptr<Ja
       used_ns_(begun_ns_) {}
 
 void LiveSession::attach(const void* client, JailLease::Done ended) {
+  if (orphaned_ && has_answered()) clock(0);  // its answer is about to be read
   client_ = client;
   ended_ = std::move(ended);
   used_ns_ = monotonic_ns();
@@ -47,6 +48,7 @@ void LiveSession::detach() {
   used_ns_ = monotonic_ns();
   // Where nothing is executed the guest takes no notice of it.
   if (wall_ns_ == 0) return interrupt();
+  orphaned_ = true;
   if (strikes_ == 0) strike();
 }
 
@@ -59,6 +61,7 @@ bool LiveSession::has_answered() const {
 void LiveSession::clock(std::uint64_t wall_ns) {
   wall_ns_ = std::min(wall_ns, origin_.wall_ns);
   strikes_ = 0;
+  orphaned_ = false;
   lease_->blame_wall(0);
   if (wall_ns == 0) {
     timer_.cancel();
@@ -78,7 +81,7 @@ void LiveSession::arm(std::int64_t ns) {
 // any other session it is the end.
 void LiveSession::strike() {
   if (!lease_->live()) return;
-  if (client_ == nullptr && strikes_ > 0 && has_answered()) return clock(0);
+  if (orphaned_ && strikes_ > 0 && has_answered()) return clock(0);
   ++strikes_;
   if (strikes_ == 1) {
     interrupt();

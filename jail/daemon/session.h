@@ -61,6 +61,7 @@ class LiveSession : public std::enable_shared_from_this<LiveSession> {
   std::uint64_t wall_ns_ = 0;  // of the execution that goes on
   int strikes_ = 0;
   bool closed_ = false;
+  bool orphaned_ = false;  // whoever began what is executed is gone, and sends no end of it
   std::int64_t begun_ns_, used_ns_;
 };
 

@@ -36,16 +36,19 @@ std::uint64_t number_of(const Json& head, const char* key);
 
 class AnswerReader {
  public:
+  // `midway`: somebody has read before, perhaps half a frame.
+  explicit AnswerReader(bool midway = false) : seeking_(midway) {}
   void put(std::string_view bytes) { bytes_ += bytes; }
-  // The next whole frame, if there is one. False in `sound` from the first byte on that is no
-  // frame: nothing that follows can be trusted to begin where it seems to.
+  // The next whole frame, if there is one. What is no frame is passed over until one begins: an
+  // interpreter that died while it wrote leaves such, and whoever forges them may lose his answer.
   std::optional<SessionFrame> next();
-  bool sound() const { return sound_; }
   std::size_t pending() const { return bytes_.size(); }
 
  private:
+  void seek();
+
   std::string bytes_;
-  bool sound_ = true;
+  bool seeking_;
 };
 
 }  // namespace jailrun

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 namespace jailrun {
@@ -17,7 +18,34 @@ constexpr std::int64_t kQuietNs = 20'000'000;
 // An interrupt may come before the cell has begun, and is then no cell's: sent once more.
 constexpr std::int64_t kEarlyNs = 200'000'000;
 // Of one cell; a guest of ours stays far below, one that forges them is cut off here.
-constexpr std::size_t kMostDisplays = 1000, kDisplayBytes = 1024;
+constexpr std::size_t kMostDisplays = 1000, kMostDisplayBytes = 64u << 20;
+constexpr auto kReplace = Json::error_handler_t::replace;
+constexpr std::int64_t kLostNs = 5'000'000'000;
+
+bool has_more(const Fd& fd) {
+  pollfd entry{fd.get(), POLLIN, 0};
+  return ::poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0;
+}
+
+// A pipe without a reader is an error here, not the end of the program.
+class NoSigpipe {
+ public:
+  NoSigpipe() {
+    ::sigemptyset(&pipe_);
+    ::sigaddset(&pipe_, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~NoSigpipe() {
+    const timespec now{};
+    if (::sigismember(&before_, SIGPIPE) == 0) ::sigtimedwait(&pipe_, nullptr, &now);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoSigpipe(const NoSigpipe&) = delete;
+  NoSigpipe& operator=(const NoSigpipe&) = delete;
+
+ private:
+  sigset_t pipe_{}, before_{};
+};
 
 Error refused(const Refusal& refusal) {
   return Error{Stage::None, "jaild", 0, refusal.message + " (" + refusal.name + ")",
@@ -85,7 +113,8 @@ Session::Session(Session&& other) noexcept
     : client_(std::exchange(other.client_, nullptr)),
       lent_(std::move(other.lent_)),
       reader_(std::move(other.reader_)),
-      next_id_(other.next_id_) {}
+      next_id_(other.next_id_),
+      taken_over_(other.taken_over_) {}
 
 Session& Session::operator=(Session&& other) noexcept {
   Session taken(std::move(other));
@@ -93,6 +122,7 @@ Session& Session::operator=(Session&& other) noexcept {
   std::swap(lent_, taken.lent_);
   std::swap(reader_, taken.reader_);
   std::swap(next_id_, taken.next_id_);
+  std::swap(taken_over_, taken.taken_over_);
   return *this;
 }
 
@@ -110,17 +140,25 @@ Expected<Session> Session::create(Client& client, LeaseRequest request) {
 Expected<Session> Session::attach(Client& client, const std::string& id) {
   TRY(auto reply, client.take_session(SessionOp::Attach, id));
   if (const Refusal* no = std::get_if<Refusal>(&reply)) return std::unexpected(refused(*no));
-  return Session(client, std::get<Leased>(std::move(reply)));
+  Session session(client, std::get<Leased>(std::move(reply)));
+  session.taken_over_ = true;
+  session.reader_ = std::make_unique<AnswerReader>(true);
+  return session;
 }
 
 Expected<void> Session::reset() {
+  if (client_ == nullptr) return std::unexpected(lost());
   TRY(auto reply, client_->take_session(SessionOp::Reset, id()));
-  if (const Refusal* no = std::get_if<Refusal>(&reply)) return std::unexpected(refused(*no));
+  if (const Refusal* no = std::get_if<Refusal>(&reply)) {
+    if (no->name != refusal::kSessionBusy) client_ = nullptr;  // the old jail is gone already
+    return std::unexpected(refused(*no));
+  }
   take(std::get<Leased>(std::move(reply)));
   return {};
 }
 
 Expected<void> Session::close() {
+  if (client_ == nullptr) return {};  // it has ended
   TRY(const std::optional<Refusal> no, client_->close_session(id()));
   if (no) return std::unexpected(refused(*no));
   client_ = nullptr;
@@ -187,17 +225,17 @@ namespace {
 class Exchange {
  public:
   Exchange(Client& client, const Leased& lent, AnswerReader& reader, std::uint64_t number,
-           const CellOptions& options)
+           const CellOptions& options, bool clock_at_once)
       : client_(client),
         lent_(lent),
         reader_(reader),
         number_(number),
         options_(options),
         out_{options.out, answer_.out, answer_.out_truncated, lent.output_bytes},
-        err_{options.err, answer_.err, answer_.err_truncated, lent.output_bytes} {}
+        err_{options.err, answer_.err, answer_.err_truncated, lent.output_bytes},
+        quiet_ns_(clock_at_once ? 0 : kQuietNs) {}
 
   Expected<CellAnswer> run(const std::string& frame);
-  bool sound() const { return reader_.sound(); }
 
  private:
   enum Slot : std::size_t { Daemon, Cancel, Answer, ToGuest, Out, Err, Slots };
@@ -217,7 +255,8 @@ class Exchange {
   CellAnswer answer_;
   Sink out_, err_;
   std::array<pollfd, Slots> entries_{};
-  const std::int64_t began_ns_ = monotonic_ns();
+  const std::int64_t quiet_ns_, began_ns_ = monotonic_ns();
+  std::int64_t silent_ns_ = 0;
   std::int64_t interrupted_ns_ = 0;
   std::size_t written_ = 0;
   bool clocked_ = false, repeated_ = false, answered_ = false;
@@ -225,11 +264,9 @@ class Exchange {
 };
 
 Expected<void> Exchange::clock() {
-  if (clocked_ || monotonic_ns() - began_ns_ < kQuietNs) return {};
+  if (clocked_ || monotonic_ns() - began_ns_ < quiet_ns_) return {};
   clocked_ = true;
-  const std::uint64_t wall_ns =
-      options_.wall_ns == 0 ? lent_.wall_ns : std::min(options_.wall_ns, lent_.wall_ns);
-  return client_.tell(SessionOp::Clock, lent_.session, wall_ns);
+  return client_.tell(SessionOp::Clock, lent_.session, answer_.wall_ns);
 }
 
 Expected<void> Exchange::interrupt() {
@@ -245,12 +282,14 @@ Expected<void> Exchange::interrupt() {
 int Exchange::timeout() const {
   constexpr std::int64_t kMillisecond = 1'000'000;
   if (interrupted_ns_ != 0 && !repeated_) return static_cast<int>(kEarlyNs / kMillisecond) + 1;
+  if (silent_) return 100;
   if (clocked_) return -1;
-  const std::int64_t left = began_ns_ + kQuietNs - monotonic_ns();
+  const std::int64_t left = began_ns_ + quiet_ns_ - monotonic_ns();
   return static_cast<int>(std::max<std::int64_t>(left, 0) / kMillisecond) + 1;
 }
 
 void Exchange::write_rest(const std::string& frame) {
+  const NoSigpipe quiet;
   while (written_ < frame.size()) {
     const ssize_t n =
         ::write(lent_.to_request.get(), frame.data() + written_, frame.size() - written_);
@@ -265,7 +304,10 @@ void Exchange::read_answers() {
   char buffer[65536];
   const ssize_t n = ::read(lent_.from_answer.get(), buffer, sizeof buffer);
   if (n > 0) reader_.put({buffer, static_cast<std::size_t>(n)});
-  silent_ = n == 0;
+  if (n == 0) {
+    silent_ = true;
+    silent_ns_ = monotonic_ns();
+  }
   while (std::optional<SessionFrame> got = reader_.next()) {
     if (number_of(got->head, "id") != number_) continue;  // of whoever had the session before
     if (text_of(got->head, "kind") == "answer") {
@@ -274,12 +316,12 @@ void Exchange::read_answers() {
       answered_ = true;
       return;
     }
-    if (answer_.displays_seen >= kMostDisplays || answer_.display_bytes >= kMaxBodyBytes) {
+    if (answer_.displays_seen >= kMostDisplays || answer_.display_bytes >= kMostDisplayBytes) {
       ++answer_.displays_dropped;
       continue;
     }
     ++answer_.displays_seen;
-    answer_.display_bytes += got->body.size() + kDisplayBytes;
+    answer_.display_bytes += got->body.size() + 8 * got->head.dump(-1, ' ', false, kReplace).size();
     if (options_.display) {
       options_.display(*got);
     } else {
@@ -289,16 +331,25 @@ void Exchange::read_answers() {
 }
 
 Expected<void> Exchange::hear_daemon() {
-  if (!ready(Daemon)) return {};
-  TRY(std::optional<Message> message, client_.receive(false));
-  if (!message) return {};
-  LeaseEnded* ended = std::get_if<LeaseEnded>(&*message);
-  if (ended == nullptr || ended->id != lent_.id) return {};
-  answer_.ended = std::move(*ended);
+  // Always: what came while something else was waited for wakes no poll.
+  for (;;) {
+    TRY(std::optional<Message> message, client_.receive(false));
+    if (!message) break;
+    LeaseEnded* ended = std::get_if<LeaseEnded>(&*message);
+    if (ended == nullptr || ended->id != lent_.id) continue;
+    answer_.ended = std::move(*ended);
+    // What it wrote before it died is still there.
+    while (!silent_ && !answered_ && has_more(lent_.from_answer)) read_answers();
+    return {};
+  }
+  // Its end was told to somebody else: one more session of this connection.
+  if (silent_ && monotonic_ns() - silent_ns_ > kLostNs) return std::unexpected(lost());
   return {};
 }
 
 Expected<CellAnswer> Exchange::run(const std::string& frame) {
+  answer_.wall_ns =
+      options_.wall_ns == 0 ? lent_.wall_ns : std::min(options_.wall_ns, lent_.wall_ns);
   write_rest(frame);
   while (!answered_ && !answer_.ended) {
     TRY_VOID(clock());
@@ -313,10 +364,11 @@ Expected<CellAnswer> Exchange::run(const std::string& frame) {
     if (ready(Out)) out_ended_ = !out_.drain(lent_.out);
     if (ready(Err)) err_ended_ = !err_.drain(lent_.err);
     if (ready(Answer)) read_answers();
-    if (!sound()) return std::move(answer_);
     TRY_VOID(interrupt());
     TRY_VOID(hear_daemon());
   }
+  answer_.wall_hit = interrupted_ns_ == 0 &&
+                     static_cast<std::uint64_t>(monotonic_ns() - began_ns_) >= answer_.wall_ns;
   // It was written before the answer was.
   if (!out_ended_) (void)out_.drain(lent_.out);
   if (!err_ended_) (void)err_.drain(lent_.err);
@@ -329,14 +381,10 @@ Expected<CellAnswer> Exchange::run(const std::string& frame) {
 Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
   if (client_ == nullptr) return std::unexpected(lost());
   request["id"] = ++next_id_;
-  Exchange exchange(*client_, lent_, *reader_, next_id_, options);
+  // Whoever was here before may have left something running: jaild shall know that we have come.
+  Exchange exchange(*client_, lent_, *reader_, next_id_, options,
+                    std::exchange(taken_over_, false));
   TRY(CellAnswer answer, exchange.run(encode_session_request(request)));
-  if (!exchange.sound()) {
-    TRY_VOID(close());  // nothing that it says can be understood any more
-    return std::unexpected(Error{Stage::None, "session", 0,
-                                 "the guest wrote rubbish into its answers: closed",
-                                 "make a new session"});
-  }
   if (answer.ended) client_ = nullptr;
   return answer;
 }

@@ -39,6 +39,8 @@ struct CellAnswer {
   std::vector<SessionFrame> displays;  // unless CellOptions::display has them
   std::size_t displays_seen = 0, display_bytes = 0, displays_dropped = 0;
   std::string out, err;
+  std::uint64_t wall_ns = 0;  // its limit
+  bool wall_hit = false;      // it took that long, and its user did not interrupt it
   bool out_truncated = false, err_truncated = false;
   std::optional<LeaseEnded> ended;
 
@@ -79,6 +81,7 @@ class Session {
   Leased lent_;
   std::unique_ptr<AnswerReader> reader_;
   std::uint64_t next_id_ = 0;
+  bool taken_over_ = false;
 };
 
 }  // namespace jailrun

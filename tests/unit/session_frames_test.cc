@@ -32,29 +32,52 @@ TEST(SessionFrames, ComeOutWholeHoweverTheyCameIn) {
   }
 }
 
-TEST(SessionFrames, ThatAreNoneEndTheReading) {
+TEST(SessionFrames, AreFoundBehindRubbish) {
   const std::uint32_t too_long[3] = {kSessionAnswerMagic, kMaxHeadBytes + 1, 0};
   const std::uint32_t too_much[3] = {kSessionAnswerMagic, 2, kMaxBodyBytes + 1};
   const auto text = [](const std::uint32_t(&header)[3]) {
     return std::string(reinterpret_cast<const char*>(header), sizeof header);
   };
-  for (const std::string& bytes :
-       {std::string("rubbish rubbish"), text(too_long), text(too_much), frame("[]"), frame("{"),
-        frame("7"), frame(""), frame("{\"a\": \xff}")}) {
+  for (const std::string& bytes : {std::string("rubbish rubbish"), text(too_long), text(too_much),
+                                   std::string(5'000'000, '\0'), std::string("jrr1jrr1jrr1")}) {
     AnswerReader reader;
     reader.put(bytes);
     EXPECT_FALSE(reader.next());
-    EXPECT_FALSE(reader.sound());
-    reader.put(frame("{}"));
-    EXPECT_FALSE(reader.next());
+    EXPECT_LT(reader.pending(), 100u);
+    reader.put(frame(R"({"kind":"answer","id":7})"));
+    const auto next = reader.next();
+    ASSERT_TRUE(next);
+    EXPECT_EQ(number_of(next->head, "id"), 7u);
   }
 }
 
-TEST(SessionFrames, OfManyLevelsAreRead) {
-  AnswerReader reader;
+TEST(SessionFrames, ThatAreNoObjectsOfAFewLevelsArePassedOver) {
   const std::string deep = R"({"a":)" + std::string(100'000, '[') + std::string(100'000, ']') + "}";
-  reader.put(frame(deep));
-  EXPECT_TRUE(reader.next());
+  for (const std::string& bytes : {frame(deep), frame("[]"), frame("{"), frame("7"), frame(""),
+                                   frame("{\"a\": \xff}"), frame(std::string(9, '\0'), "body")}) {
+    AnswerReader reader;
+    reader.put(bytes + frame(R"({"id": 7, "a": "[[{\"[" })"));
+    const auto next = reader.next();
+    ASSERT_TRUE(next);
+    EXPECT_EQ(number_of(next->head, "id"), 7u);
+  }
+}
+
+TEST(SessionFrames, AreFoundByWhoeverBeginsMidway) {
+  const std::string before = frame(R"({"kind":"display","id":1})", std::string(100, 'x') + "jrr1");
+  const std::string bytes = before + frame(R"({"kind":"answer","id":7})");
+  for (std::size_t from = 1; from <= before.size(); ++from) {
+    for (const std::size_t step : {std::size_t{1}, std::size_t{7}, bytes.size()}) {
+      AnswerReader reader(true);
+      std::optional<SessionFrame> got;
+      for (std::size_t at = from; at < bytes.size() && !got; at += step) {
+        reader.put(std::string_view(bytes).substr(at, step));
+        got = reader.next();
+      }
+      ASSERT_TRUE(got) << from;
+      EXPECT_EQ(number_of(got->head, "id"), 7u);
+    }
+  }
 }
 
 TEST(SessionFrames, GiveNothingWhereTheTypeIsAnother) {

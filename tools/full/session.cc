@@ -21,29 +21,48 @@
 namespace jailrun::full {
 namespace {
 
-constexpr int kOurFailure = 125, kGuestFailure = 1, kInterrupted = 130;
+constexpr int kOurFailure = 125, kGuestFailure = 1, kInterrupted = 130, kTimedOut = 124;
+
+// What a guest says must not steer a terminal: control characters but tab and newline go, those of
+// C1 (U+0080 to U+009F, or the bytes 80 to 9F by themselves) as well. Characters may come in parts.
+class Plain {
+ public:
+  std::string operator()(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= 0x80 && byte < 0xc0) {
+        const bool c1 = byte < 0xa0 && (rest_ == 0 || first_ == 0xc2);
+        if (rest_ > 0) --rest_;
+        if (!c1 && first_ == 0xc2) out += '\xc2';
+        if (!c1) out += c;
+        first_ = 0;
+        continue;
+      }
+      rest_ = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0;
+      first_ = byte;
+      const bool control = byte < 0x20 || byte == 0x7f;
+      if (byte != 0xc2 && (!control || c == '\n' || c == '\t')) out += c;
+    }
+    return out;
+  }
+
+ private:
+  unsigned char first_ = 0;
+  int rest_ = 0;
+};
+
+std::string printable_text(const std::string& text) { return Plain()(text); }
 
 int fail(const std::string& line) {
-  std::fprintf(stderr, "jailrun: %s\n", line.c_str());
+  std::fprintf(stderr, "jailrun: %s\n", printable_text(line).c_str());
   return kOurFailure;
 }
 
-// What a guest says must not steer a terminal: all control characters but tab and newline go.
-std::string printable_text(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t') out += c;
-  }
-  return out;
-}
-
 void write_raw(int fd, std::string_view bytes) {
-  if (!::isatty(fd)) {
-    (void)write_all(fd, bytes.data(), bytes.size());
-    return;
-  }
-  const std::string text = printable_text(std::string(bytes));
+  static Plain plain[2];
+  const std::string text =
+      ::isatty(fd) != 0 ? plain[fd == STDERR_FILENO ? 1 : 0](bytes) : std::string(bytes);
   (void)write_all(fd, text.data(), text.size());
 }
 
@@ -130,6 +149,11 @@ int tell(const CellAnswer& answer) {
     std::fprintf(stderr, "jailrun: rolled back to what was there before\n");
   tell_files(answer);
   if (outcome == "exit") return static_cast<int>(number_of(answer.head, "status") & 0xff);
+  if (outcome == "interrupted" && answer.wall_hit) {
+    std::fprintf(stderr, "jailrun: interrupted at its wall limit of %s; its state is kept\n",
+                 format_duration(answer.wall_ns).c_str());
+    return kTimedOut;
+  }
   if (outcome == "interrupted") return kInterrupted;
   return outcome == "ok" ? 0 : kGuestFailure;
 }
@@ -173,7 +197,7 @@ void print_json(const CellAnswer& answer) {
     all["verdict"] = std::string(name(answer.ended->result.verdict));
     all["reason"] = answer.ended->result.reason;
   }
-  std::printf("%s\n", all.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  std::printf("%s\n", all.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
 }
 
 // --- the verbs ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import signal
 import stat
 import struct
 import sys
+import threading
 import time
 
 import jailrun_rich as rich
@@ -47,24 +48,18 @@ def read_exactly(size, had=b""):
     return b"".join(parts)
 
 
-def send(head, body=b""):
-    text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
-    frame = ANSWER.pack(ANSWER_MAGIC, len(text), len(body)) + text
-    if len(body) < 65536:
-        frame, body = frame + body, b""
-    for part in (frame, body):
-        part = memoryview(part)
-        while part:
-            part = part[os.write(ANSWER_FD, part) :]
-
-
 class Interrupts:
-    """SIGINT is for the cell that runs: between cells it has come too late and is dropped."""
+    """SIGINT is for the cell that runs: between cells it has come too late and is dropped.
 
-    running = False
+    Nor does it come in the middle of a frame: its reader would wait for the other half.
+    """
+
+    running = writing = late = False
 
     def heard(self, number, frame):
-        if self.running:
+        if self.writing:
+            self.late = True
+        elif self.running:
             raise KeyboardInterrupt
 
     def __enter__(self):
@@ -72,7 +67,40 @@ class Interrupts:
         self.running = True
 
     def __exit__(self, *_):
-        self.running = False
+        self.running = self.late = False
+
+
+class Channel:
+    """Writes frames, whole and one after the other."""
+
+    def __init__(self, interrupts, owes):
+        self.interrupts = interrupts
+        self.lock = threading.Lock()  # cells may display from threads
+        self.owes = owes  # told how much of a frame is still to come
+
+    def send(self, head, body=b""):
+        if len(body) > MOST_CONTENT:
+            raise states.Refused(f"it has more than {MOST_CONTENT >> 20} MiB")
+        text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
+        frame = ANSWER.pack(ANSWER_MAGIC, len(text), len(body)) + text
+        if len(body) < 65536:
+            frame, body = frame + body, b""
+        with self.lock:
+            self.interrupts.writing = True
+            try:
+                left = len(frame) + len(body)
+                for part in (frame, body):
+                    part = memoryview(part)
+                    while part:
+                        self.owes(left)
+                        done = os.write(ANSWER_FD, part)
+                        part, left = part[done:], left - done
+                self.owes(0)
+            finally:
+                self.interrupts.writing = False
+        if self.interrupts.late and self.interrupts.running:
+            self.interrupts.late = False
+            raise KeyboardInterrupt
 
 
 class Session:
@@ -85,6 +113,7 @@ class Session:
         self.caps = rich.Caps()
         self.interrupts = Interrupts()
         self.states = states.States(adopt_orphans, self.tell_death)
+        self.send = Channel(self.interrupts, self.states.owes).send
         self.operations = {
             "execute": self.execute,
             "savepoint": self.savepoint,
@@ -119,7 +148,7 @@ class Session:
         head["bodies"] = [[mime, len(part)] for mime, part in binary]
         if cut:
             head["cut"] = cut
-        send(head, b"".join(bytes(part) for _, part in binary))
+        self.send(head, b"".join(bytes(part) for _, part in binary))
 
     def show_value(self, value, error, answer):
         """What a notebook shows after a cell, and the same for programs."""
@@ -169,8 +198,10 @@ class Session:
             return {"outcome": "ok"}
         if isinstance(error, SystemExit):
             code = error.code
-            status = code if isinstance(code, int) else 0 if code is None else 1
-            return {"outcome": "exit", "status": status}
+            if code is None or isinstance(code, int):
+                return {"outcome": "exit", "status": (code or 0) & 0xFF}
+            print(rich.clean(str(code)), file=sys.stderr)  # as Python itself does
+            return {"outcome": "exit", "status": 1}
         told = rich.error(error, name)
         outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
         return {"outcome": outcome, "error": told}
@@ -186,12 +217,21 @@ class Session:
             saved = self.states.save(request["id"], trial=True)
             if saved is None:
                 return None  # restored: whoever ran the cell has answered
+        here = os.getpid()
         value, error, first = self.run(code, name)
-        answer = self.outcome_of(error, name)
+        try:
+            answer = self.outcome_of(error, name)
+        except BaseException as second:
+            answer = {"outcome": "error", "error": rich.error(second, name)}
+        if os.getpid() != here:  # a fork of the cell's own has come to the end of it
+            self.flush()
+            os._exit(answer.get("status", 0 if error is None else 1))
         try:
             with self.interrupts:  # what is shown runs code of the cell's own
                 self.show_value(value, error, answer)
         except BaseException as second:
+            if isinstance(second, KeyboardInterrupt):
+                answer["outcome"] = "interrupted"
             answer.setdefault("error", rich.error(second, name))
         if self.shown > self.caps.displays:
             answer["displays_dropped"] = self.shown - self.caps.displays
@@ -202,7 +242,7 @@ class Session:
         answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
         if trial and answer["outcome"] != "ok":
             answer["rolled_back"] = True
-            self.states.restore(saved, answer=lambda: self.reply(request, answer))
+            self.states.restore(saved, answer=lambda fault: self.restored(request, answer, fault))
         if trial:
             self.states.drop(saved)
         return answer
@@ -226,7 +266,13 @@ class Session:
         wanted = int(request["savepoint"])
         self.states.check(wanted)
         answer = {"outcome": "ok", "savepoint": wanted}
-        self.states.restore(wanted, answer=lambda: self.reply(request, answer))
+        self.states.restore(wanted, answer=lambda fault: self.restored(request, answer, fault))
+
+    def restored(self, request, answer, fault):
+        if fault:
+            what = f"the files in {states.WORK} could not all be restored: {os.strerror(fault)}"
+            answer = {"outcome": "error", "error": {"type": "OSError", "message": what}}
+        self.reply(request, answer)
 
     def drop(self, request):
         self.states.check(int(request["savepoint"]))
@@ -245,8 +291,10 @@ class Session:
             raise states.Refused(f"{name} cannot be given as Arrow: {error}") from None
         self.reply(request, {"outcome": "ok", "notes": notes}, table)
 
-    def tell_death(self, request, status):
+    def tell_death(self, request, status, owed):
         """Ours is the latest state; the process after it has died while it served `request`."""
+        while owed > 0:  # the frame that it did not finish: no reader finds a head in it
+            owed -= os.write(ANSWER_FD, bytes(min(owed, 1 << 16)))
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             how = "was killed" if number == signal.SIGKILL else f"died of {signal.Signals(number).name}"
@@ -309,7 +357,7 @@ class Session:
     # --- the loop -----------------------------------------------------------------------------
 
     def reply(self, request, answer, body=b""):
-        send({"kind": "answer", "id": request["id"], **answer}, body)
+        self.send({"kind": "answer", "id": request["id"], **answer}, body)
 
     def serve(self, had):
         magic, size = REQUEST.unpack(read_exactly(REQUEST.size, had))
@@ -325,12 +373,20 @@ class Session:
                 answer["received_ns"] = received
         except states.Refused as refused:
             answer = {"outcome": "refused", "error": {"type": "Refused", "message": str(refused)}}
+        except (Ended, BrokenPipeError):
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {rich.clean(str(error))}"
+            answer = {"outcome": "refused", "error": {"type": "Refused", "message": what}}
         if answer is not None:
             self.reply(request, answer)
 
 
 def main(module, had, adopt_orphans):
     """Serves until the client is gone. `had`: what was read of the first request already."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)  # nobody answers input()
+    os.close(null)
     session = Session(module, adopt_orphans)
     signal.signal(signal.SIGINT, session.interrupts.heard)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

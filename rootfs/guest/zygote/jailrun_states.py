@@ -22,13 +22,14 @@ import struct
 import sys
 
 MOST = 24  # holders are processes, and so count against the policy's pids
-HEAD = struct.Struct("<iiQIIi")  # as in Table.change()
+HEAD = struct.Struct("<iiQIIiQ")  # as in Table.change()
 ENTRY = struct.Struct("<Ii")  # number, pid of its holder
 TRIAL = 1 << 31
 WORK = "/work"
 LEAVE = -1  # for `waiting`: nobody goes on
 WAKE, KILL = signal.SIGUSR1, signal.SIGUSR2
 HEARD = {WAKE, KILL, signal.SIGCHLD, signal.SIGINT}
+OURS = (WAKE, KILL, signal.SIGCHLD)
 
 
 class Refused(Exception):
@@ -46,7 +47,16 @@ def descriptors():
             pass  # the listing's own
 
 
-def obstacles(shared):
+def runs(child):
+    """Not for one that has ended and is only not waited for yet."""
+    try:
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, child, flags) is None
+    except OSError:
+        return False
+
+
+def obstacles(shared, holders):
     """Things whose state is not in this process alone."""
     found = []
     tasks = os.listdir("/proc/self/task")
@@ -62,13 +72,12 @@ def obstacles(shared):
     for _, target in descriptors():
         if target.startswith("socket:"):
             found.append("an open socket")
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(None, 5)
-            if fields[1].startswith("rw") and fields[1].endswith("s"):
-                start = int(fields[0].split("-")[0], 16)
-                if start != shared:
-                    found.append(f"writable shared memory ({fields[-1].strip()})")
+    found += [
+        f"writable shared memory ({name})" for at, name in shared_maps().items() if at != shared
+    ]
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        if any(int(pid) not in holders and runs(int(pid)) for pid in children.read().split()):
+            found.append("a running child process")
     if sqlite := sys.modules.get("sqlite3"):
         import gc
 
@@ -84,13 +93,17 @@ def stamp(status):
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
+def cannot_read(error):
+    raise Refused(f"cannot save {error.filename}: {error.strerror}")
+
+
 class Files:
     """The contents of /work, held in memory. What has not changed since `before` is shared."""
 
     def __init__(self, before=None):
         known = before.entries if before else {}
         self.entries = {}
-        for parent, folders, files in os.walk(WORK):
+        for parent, folders, files in os.walk(WORK, onerror=cannot_read):
             for name in folders + files:
                 path = os.path.join(parent, name)
                 status = os.lstat(path)
@@ -98,7 +111,11 @@ class Files:
                 if old and old[0] == stamp(status) and old[1] == status.st_mode:
                     self.entries[path] = old
                     continue
-                self.entries[path] = (stamp(status), status.st_mode, self.content(path, status))
+                try:
+                    content = self.content(path, status)
+                except OSError as error:
+                    cannot_read(error)
+                self.entries[path] = (stamp(status), status.st_mode, content)
         self.offsets = []
         for fd, target in descriptors():
             status = os.fstat(fd)
@@ -123,6 +140,32 @@ class Files:
         return 0
 
     def restore(self):
+        for parent, folders, _ in os.walk(WORK):  # first, to get into all of them
+            for name in folders:
+                path = os.path.join(parent, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+        there = self.remove_new()
+        changed = [path for path, (was, *_) in self.entries.items() if there.get(path) != was]
+        for path in changed:  # room for all before anything is written
+            if path in there and stat.S_ISREG(self.entries[path][1]):
+                if os.lstat(path).st_nlink > 1:
+                    os.unlink(path)
+                    del there[path]
+                else:
+                    os.chmod(path, 0o600)
+                    os.truncate(path, 0)
+        for path in sorted(changed):
+            _, mode, content = self.entries[path]
+            self.put(path, mode, content, path in there)
+        for path, (_, mode, _) in sorted(self.entries.items(), reverse=True):
+            if stat.S_ISDIR(mode):
+                os.chmod(path, stat.S_IMODE(mode))
+        for fd, path, flags, offset, inode in self.offsets:
+            self.reopen(fd, path, flags, offset, inode)
+
+    def remove_new(self):
+        """What is left, with its stamps."""
         there = {}
         for parent, folders, files in os.walk(WORK, topdown=False):
             for name in files + folders:
@@ -133,31 +176,27 @@ class Files:
                     os.rmdir(path) if stat.S_ISDIR(status.st_mode) else os.unlink(path)
                 else:
                     there[path] = stamp(status)
-        for path, (was, mode, content) in sorted(self.entries.items()):
-            if there.get(path) != was:
-                self.put(path, mode, content, path in there)
-        for fd, path, flags, offset, inode in self.offsets:
-            self.reopen(fd, path, flags, offset, inode)
+        return there
 
     @staticmethod
     def put(path, mode, content, there):
         if stat.S_ISDIR(mode):
             if not there:
-                os.mkdir(path)
+                os.mkdir(path, 0o700)
         elif stat.S_ISLNK(mode):
             if there:
                 os.unlink(path)
             os.symlink(content, path)
-            return
+        elif stat.S_ISFIFO(mode):
+            if not there:
+                os.mkfifo(path)
         elif stat.S_ISREG(mode):
             # In place: whoever has it open goes on having it.
             with open(path, "wb", buffering=0) as file:
                 view = memoryview(content)
                 while view:
                     view = view[file.write(view) :]
-        else:
-            return
-        os.chmod(path, stat.S_IMODE(mode))
+            os.chmod(path, stat.S_IMODE(mode))
 
     @staticmethod
     def reopen(fd, path, flags, offset, inode):
@@ -175,14 +214,23 @@ class Files:
 # --- the table --------------------------------------------------------------------------------
 
 
+def shared_maps():
+    """Addresses and names of writable shared memory."""
+    with open("/proc/self/maps") as maps:
+        fields = [line.split(None, 5) for line in maps]
+    return {
+        field[0].split("-")[0]: field[-1].strip()
+        for field in fields
+        if field[1].startswith("rw") and field[1].endswith("s")
+    }
+
+
 class Table:
     def __init__(self):
+        before = shared_maps()
         self.memory = mmap.mmap(-1, mmap.PAGESIZE)
-        with open("/proc/self/maps") as maps:
-            for line in maps:
-                if "/dev/zero" in line and "rw-s" in line:
-                    self.address = int(line.split("-")[0], 16)
-        self.head = (os.getpid(), 0, 0, 1, 0, 0)
+        self.address = next(iter(shared_maps().keys() - before.keys()))
+        self.head = (os.getpid(), 0, 0, 1, 0, 0, 0)
 
     @property
     def head(self):
@@ -194,8 +242,9 @@ class Table:
 
     def change(self, **values):
         """live: pid of the live process, 0 while it changes; waiting: who is told when it has, 0 where
-        the last one died, with `status`; request: the latest; next: number of a state."""
-        names = ("live", "waiting", "request", "next", "entries", "status")
+        the last one died; status: with which, or the errno of files that could not be restored;
+        request: the latest; next: number of a state; owed: bytes of the frame that is written."""
+        names = ("live", "waiting", "request", "next", "entries", "status", "owed")
         self.head = {**dict(zip(names, self.head)), **values}.values()
 
     def take_number(self):
@@ -229,7 +278,7 @@ class States:
     """The states of one session, as its live process sees them."""
 
     def __init__(self, adopt_orphans, tell_death):
-        """`tell_death(request, status)` is called in the process that takes a dead one's place."""
+        """`tell_death(request, status, owed)` is called in the process that takes a dead one's place."""
         self.root = os.getpid()
         self.adopt_orphans = adopt_orphans
         self.tell_death = tell_death
@@ -249,7 +298,7 @@ class States:
             self.adopt_orphans()  # from here on the root hears of every death
             self.table = Table()
             self.table.change(request=request)
-        if found := obstacles(self.table.address):
+        if found := obstacles(self.table.address, {pid for _, pid in self.table.entries()}):
             raise Refused("cannot save a state with " + ", ".join(found))
         entries = self.table.entries()
         if len(entries) >= MOST:
@@ -257,23 +306,39 @@ class States:
         number = self.table.take_number() | (TRIAL if trial else 0)
         self.files = Files(self.files)
         dice = random.getstate()  # a fork would seed it anew
+        handlers = {each: signal.signal(each, signal.SIG_DFL) for each in OURS}
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         # The root holds itself, for its end is the jail's; of any other live process a copy holds.
         is_root = os.getpid() == self.root
         if is_root:
             self.table.set_entries(entries + [(number, self.root)])
-        made = os.fork()
+        try:
+            made = os.fork()
+        except OSError as error:
+            self.table.set_entries(entries)
+            self.live_on(dice, handlers)
+            raise Refused(f"there is no process for a state: {error.strerror}") from None
         if (made == 0) != is_root:  # the holder
             self.hold(trial)
-            random.setstate(dice)
-            return None
-        random.setstate(dice)
-        if is_root:
+            number = None
+        elif is_root:
             self.table.change(live=os.getpid())
         else:
             self.table.set_entries(entries + [(number, made)])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        self.live_on(dice, handlers)
         return number
+
+    @staticmethod
+    def live_on(dice, handlers):
+        random.setstate(dice)
+        for each, handler in handlers.items():
+            if handler is not None:  # one that was not set by Python stays the default
+                signal.signal(each, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+
+    def owes(self, count):
+        if self.table is not None:
+            self.table.change(owed=count)
 
     def check(self, number):
         pids = [pid for each, pid in (self.table.entries() if self.table else []) if each == number]
@@ -283,19 +348,21 @@ class States:
             raise Refused(f"the saved state {number} was ended from within the session")
 
     def restore(self, number, answer):
-        """Does not return: another process goes on from the state. `answer()` once it stands."""
+        """Does not return: another process goes on from the state. `answer(errno)` once it stands."""
         entries = self.table.entries()
         place = [each for each, _ in entries].index(number)
         for _, pid in entries[place + 1 :]:
-            self.end(pid)
+            if pid != os.getpid():
+                self.end(pid)
         holder = entries[place][1]
         self.table.set_entries(entries[: place if number & TRIAL else place + 1])
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-        self.table.change(live=0, waiting=os.getpid())
+        self.table.change(live=0, waiting=os.getpid(), status=0)
         os.kill(holder, WAKE)
         if signal.sigtimedwait({WAKE}, 30) is None:
+            self.table.change(live=os.getpid())  # so that this end is noticed
             os._exit(1)
-        answer()
+        answer(self.table.head[5])
         os._exit(0)
 
     def drop(self, number):
@@ -336,17 +403,21 @@ class States:
                 self.reap()
             elif os.getpid() == self.root:  # from outside: for whoever is live
                 try:
-                    os.kill(self.table.live, signal.SIGKILL if heard == KILL else heard)
+                    if (live := self.table.live) > 0:
+                        os.kill(live, signal.SIGKILL if heard == KILL else heard)
                 except OSError:
                     pass
 
     def go_on(self):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
-        self.files.restore()
-        _, waiting, request, _, _, status = self.table.head
-        self.table.change(live=os.getpid(), waiting=0)
+        fault = 0
+        try:
+            self.files.restore()
+        except OSError as error:
+            fault = error.errno or 5
+        _, waiting, request, _, _, status, owed = self.table.head
+        self.table.change(live=os.getpid(), waiting=0, owed=0, status=fault)
         if waiting == 0:
-            return self.tell_death(request, status)
+            return self.tell_death(request, status, owed)
         try:
             os.kill(waiting, WAKE)
         except OSError:
@@ -354,24 +425,29 @@ class States:
 
     def reap(self):
         """Was it the live process that has ended, and not because another takes its place?"""
+        ended = None
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
             if pid == self.table.live:
-                self.replace(status)
+                ended = status
+        if ended is not None:
+            self.replace(ended)
 
     def replace(self, status):
         """Wakes the latest state; where none is left, the session ends as its process did."""
         entries = [entry for entry in self.table.entries() if alive(entry[1])]
-        self.table.set_entries(entries)
         if entries:
+            number, holder = entries[-1]
+            self.table.set_entries(entries[:-1] if number & TRIAL else entries)
             self.table.change(live=0, waiting=0, status=status)
-            os.kill(entries[-1][1], WAKE)
+            os.kill(holder, WAKE)
         else:
+            self.table.set_entries([])
             self.table.change(waiting=LEAVE, status=status)
             os.kill(self.root, WAKE)
 

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <set>
 #include <utility>
 
@@ -210,6 +212,162 @@ TEST_F(Sessions, RefuseToSaveWhatAForkWouldTearApart) {
   EXPECT_TRUE(session.close());
 }
 
+TEST_F(Sessions, RestoreFilesOfEveryKindAndMode) {
+  Session session = make();
+  // Together the two large files have no room in /work: one must go before the other comes back.
+  run(session,
+      "import os\nos.chdir('/work')\n"
+      "def fill(name, mib):\n"
+      "    with open(name, 'wb') as file:\n"
+      "        for _ in range(mib): file.write(bytes(1 << 20))\n\n"
+      "open('a', 'w').write('A'); open('b', 'w').write('B'); fill('one', 90); fill('two', 0)\n"
+      "open('odd\\n\\udcff', 'w').write('name')\n"
+      "os.mkfifo('pipe'); os.symlink('a', 'link'); os.mkdir('d'); open('d/f', 'w').write('deep')\n"
+      "os.chmod('d', 0o500); os.chmod('a', 0o444)");
+  const auto state = session.savepoint();
+  ASSERT_TRUE(state) << state.error().line();
+  run(session,
+      "os.chmod('a', 0o600); open('a', 'w').write('changed'); os.chmod('a', 0o000)\n"
+      "os.unlink('b'); os.link('a', 'b'); os.unlink('pipe'); os.unlink('link'); os.mkdir('link')\n"
+      "fill('one', 0); fill('two', 180); open('new', 'w').write('x')\n"
+      "os.chmod('d', 0o700); os.unlink('d/f'); os.chmod('d', 0)");
+  const Expected<void> back = session.rollback(*state);
+  ASSERT_TRUE(back) << back.error().line();
+  EXPECT_EQ(value(session,
+                  "(open('a').read(), open('b').read(), os.path.getsize('one') >> 20, "
+                  "os.path.getsize('two'), open('odd\\n\\udcff').read(), os.readlink('link'), "
+                  "open('d/f').read(), oct(os.stat('d').st_mode), oct(os.stat('a').st_mode), "
+                  "len(os.listdir()))"),
+            "('A', 'B', 90, 0, 'name', 'a', 'deep', '0o40500', '0o100444', 8)");
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, RefuseWhatTheyCannotReadAndGoOn) {
+  Session session = make();
+  run(session, "import os\nx = 1\nopen('/work/f', 'w').write('x'); os.chmod('/work/f', 0)");
+  const auto refused = session.savepoint();
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().line(), HasSubstr("/work/f"));
+  run(session,
+      "os.chmod('/work/f', 0o600)\nimport subprocess\np = subprocess.Popen(['sleep', '600'])");
+  const auto child = session.savepoint();
+  ASSERT_FALSE(child);
+  EXPECT_THAT(child.error().line(), HasSubstr("child process"));
+  run(session, "p.kill(); p.wait()");
+  EXPECT_TRUE(session.savepoint());
+  EXPECT_EQ(value(session, "x"), "1");
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, ForgetATrialThatDied) {
+  Session session = make();
+  run(session, "x = 1");
+  const CellAnswer died = run(session, "import os; os._exit(1)", {.transactional = true});
+  EXPECT_EQ(outcome(died), "died");
+  run(session, "x = 2");
+  EXPECT_TRUE(run(session, "import os; os._exit(7)").ended);  // no state is left that x was 1 in
+}
+
+TEST_F(Sessions, HearOfDeathsThatACellWouldHide) {
+  Session session = make();
+  run(session, "import signal, os\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nx = 1");
+  ASSERT_TRUE(session.savepoint());
+  EXPECT_EQ(outcome(run(session, "os._exit(1)")), "died");
+  EXPECT_EQ(value(session, "x"), "1");
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, LoseNoAnswerToAnInterruptInTheMiddleOfOne) {
+  Session session = make();
+  for (int i = 0; i < 5; ++i) {
+    const CellAnswer answer = run(session,
+                                  "class Page:\n"
+                                  "    def _repr_html_(self): return 'x' * 600000\n"
+                                  "while True: display(Page())",
+                                  {.wall_ns = 50'000'000});
+    EXPECT_EQ(outcome(answer), "interrupted");
+    EXPECT_TRUE(answer.wall_hit);
+  }
+  EXPECT_EQ(value(session, "1"), "1");
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, GoOnWhereAnAnswerBrokeOff) {
+  Session session = make();
+  ASSERT_TRUE(session.savepoint());
+  const CellAnswer died = run(session,
+                              "import threading, os, time\n"
+                              "threading.Timer(0.2, os._exit, (1,)).start()\n"
+                              "class Page:\n"
+                              "    def _repr_html_(self): return 'x' * 5000000\n"
+                              "while True: display(Page())");
+  EXPECT_EQ(outcome(died), "died");
+  EXPECT_EQ(value(session, "1"), "1");
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, EndForksOfACellWithTheCell) {
+  Session session = make();
+  run(session,
+      "import os, sys\npid = os.fork()\nif pid == 0: sys.exit(3)\n"
+      "status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])");
+  EXPECT_EQ(value(session, "status"), "3");
+  EXPECT_EQ(text_of(run(session, "input()").head["error"], "type"), "EOFError");
+  const CellAnswer left = run(session, "sys.exit('a word')");
+  EXPECT_EQ(outcome(left), "exit");
+  EXPECT_EQ(left.err, "a word\n");
+  EXPECT_EQ(number_of(run(session, "sys.exit(-1)").head, "status"), 255u);
+  EXPECT_TRUE(session.close());
+}
+
+TEST_F(Sessions, SurviveAClientThatDiedWhileItExecuted) {
+  Session session = make();
+  const std::string id = session.id();
+  {
+    const Session gone = std::move(session);
+  }
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    Client client = daemon_->connect();
+    Expected<Session> taken = Session::attach(client, id);
+    for (int i = 0; !taken && i < 1000; ++i) taken = Session::attach(client, id);
+    if (taken) (void)taken->execute("import time; time.sleep(30)");
+    ::_exit(0);
+  }
+  EXPECT_TRUE(soon([&] { return client_.sessions()->at(0).state == "executing"; }));
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  EXPECT_TRUE(soon([&] { return client_.sessions()->at(0).state == "idle"; }));
+  Expected<Session> again = Session::attach(client_, id);
+  ASSERT_TRUE(again) << again.error().line();
+  EXPECT_EQ(value(*again, "1 + 1"), "2");
+  // Longer than what is left of the limits of the cell that nobody waits for.
+  EXPECT_EQ(value(*again, "import time; time.sleep(4.5); 3"), "3");
+  EXPECT_TRUE(again->close());
+}
+
+TEST_F(Sessions, LendNoMoreDescriptorsThanAreTaken) {
+  Session session = make();
+  const std::string id = session.id();
+  {
+    const Session gone = std::move(session);
+  }
+  const std::size_t before = daemon_->descriptors().size();
+  std::vector<Client> greedy;
+  for (int i = 0; i < 20; ++i) {
+    greedy.push_back(daemon_->connect());
+    for (int ask = 0; ask < 400; ++ask) {
+      // Attach, as tell() sends it: nobody reads the answers.
+      if (!greedy.back().tell(SessionOp::Attach, id)) break;
+    }
+    (void)greedy.back().tell(SessionOp::Detach, id);
+  }
+  (void)daemon_->metric("jaild_parked");  // it has read all of that
+  EXPECT_LT(daemon_->descriptors().size(), before + 200);
+  greedy.clear();
+  EXPECT_FALSE(client_.close_session(id).value());
+}
+
 TEST_F(Sessions, AreInterruptedAtTheWallLimitAndKeepTheirState) {
   Session session = make();
   run(session, "x = 7");
@@ -307,9 +465,13 @@ TEST_F(Sessions, SeeNothingOfEachOther) {
 
 TEST_F(Sessions, ThatForgeTheirAnswersSpoilOnlyTheirOwn) {
   Session forger = make(), honest = make();
-  const auto rubbish = forger.execute("import os\nos.write(4, b'rubbish' * 100)");
-  ASSERT_FALSE(rubbish);
-  EXPECT_THAT(rubbish.error().line(), HasSubstr("rubbish"));
+  EXPECT_TRUE(run(forger, "import os\nos.write(4, b'rubbish' * 100)").ok());
+  // A head that promises more than ever comes: whoever waits for it waits until his limit.
+  const CellAnswer lost =
+      run(forger, "import struct\nos.write(4, struct.pack('<III', 0x3172726a, 10, 200 << 20))",
+          {.wall_ns = 50'000'000});
+  ASSERT_TRUE(lost.ended);
+  EXPECT_EQ(lost.ended->result.verdict, Verdict::WallTimeout);
   EXPECT_EQ(value(honest, "1"), "1");
   EXPECT_TRUE(honest.close());
 }
