@@ -19,6 +19,7 @@ const std::vector<VerbGroup>& groups() {
       {"run code in a fresh jail", {"run", "exec"}},
       {"let a model (or no model) write the code", {"ask"}},
       {"look before and after", {"explain", "doctor"}},
+      {"an interpreter that stays, in a jail of jaild", {"session", "repl"}},
       {"jails that jaild has ready", {"ps", "stats", "kill"}},
       {"set up", {"rootfs", "completion"}},
   };
