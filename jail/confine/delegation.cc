@@ -86,7 +86,7 @@ Expected<std::string> find_giving_group(const std::string& mount, const std::str
     if (refused == 0) {
       // A group of our own that gives: systemd cannot take controllers away above it.
       if (::mkdirat(group.get(), kOurGroup, 0755) == 0 || errno == EEXIST) {
-        const std::string below = (root ? "" : path) + "/" + kOurGroup;
+        std::string below = (root ? "" : path) + "/" + kOurGroup;
         if (make_give(open_group(mount + below).get()) == 0) return below;
       }
     }

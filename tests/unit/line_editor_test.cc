@@ -13,9 +13,9 @@ TEST(LineEditor, TakesWholeCells) {
 }
 
 TEST(LineEditor, WaitsForTheRest) {
-  for (const char* cell : {"f(", "x = [1,", "x = {'a':", "if x:", "for i in y:  ", "x = \"\"\"a",
-                           "@decorated", "x = 1 + \\", "def f():\n    return 1", "while x: # why",
-                           "x = '''it's"})
+  for (const char* cell :
+       {"f(", "x = [1,", "x = {'a':", "if x:", "for i in y:  ", "x = \"\"\"a", "@decorated",
+        "x = 1 + \\", "def f():\n    return 1", "while x: # why", "x = '''it's"})
     EXPECT_TRUE(wants_more(cell)) << cell;
 }
 

@@ -11,7 +11,7 @@ void add_ask(CLI::App& app, int& status);
 void add_completion(CLI::App& app, int& status);
 void add_doctor(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
-void add_daemon(CLI::App& app, int& status);  // ps, stats, kill
+void add_daemon(CLI::App& app, int& status);   // ps, stats, kill
 void add_session(CLI::App& app, int& status);  // session, repl
 void add_rootfs(CLI::App& app, int& status);
 
