@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include <bit>
+#include <csignal>
 
 #include <cstring>
 
@@ -111,7 +112,15 @@ PyObject* ready(PyObject*, PyObject* text) {
   Py_RETURN_NONE;
 }
 
+void mask_interrupts(long how) {
+  const unsigned long set = 1UL << (SIGINT - 1);
+  sys(SYS_rt_sigprocmask, how, ptr(&set), 0, sizeof set);
+}
+
+// From here until a request says who serves it, SIGINT waits: an interrupt may follow upon the
+// heels of a session's beginning.
 PyObject* park(PyObject*, PyObject*) {
+  mask_interrupts(SIG_BLOCK);
   if (!child::await_attestation(reports, fail_at)) sys(SYS_exit_group, 1);
   Py_RETURN_NONE;
 }
@@ -158,6 +167,7 @@ PyObject* parse_request(const char* at, const char* end, std::int64_t received) 
     at += 4 + length;
   }
   if (argv == nullptr) return nullptr;
+  mask_interrupts(SIG_UNBLOCK);
   return Py_BuildValue("(LNy#)", static_cast<long long>(received), argv, at,
                        static_cast<Py_ssize_t>(end - at));
 }

@@ -418,8 +418,6 @@ def serve(module, request_fd, answer_fd, pid, rehearsal=False):
         return jailrun_session.main(module, request, jailrun_zygote.adopt_orphans)
     if request is None:
         os._exit(0)
-    if not rehearsal:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     received, argv, script = request
     path = argv[0] = argv[0] if "/" in argv[0] else "/run/" + argv[0]
     for setter, threads in raise_blas:
@@ -450,8 +448,6 @@ def child(hurry):
     module = sys.modules["__main__"] = main_module()
     if not hurry:  # who waits already would wait longer for it than it saves
         touch(TOUCH)
-    # Until it is known who serves it: an interrupt may follow upon the heels of a session's beginning.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     jailrun_zygote.park()
     os._exit(serve(module, REQUEST_FD, ANSWER_FD, os.getpid()))
 
