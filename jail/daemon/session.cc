@@ -165,10 +165,6 @@ void Sessions::close_idle(std::int64_t idle_ns, std::int64_t now) {
   }
 }
 
-void Sessions::close_all(const std::string& why) {
-  for (const auto& [id, session] : sessions_) session->close(why);
-}
-
 void Sessions::list(std::uint32_t uid, daemon::SessionList& into) const {
   for (const auto& [id, session] : sessions_) {
     if (session->closed() || (uid != 0 && session->origin().owner.uid != uid)) continue;

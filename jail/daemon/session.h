@@ -78,9 +78,7 @@ class Sessions {
   std::shared_ptr<LiveSession> find(const std::string& id, std::uint32_t uid) const;
   void detach_all(const void* client);
   void close_idle(std::int64_t idle_ns, std::int64_t now);
-  void close_all(const std::string& why);
   void list(std::uint32_t uid, daemon::SessionList& into) const;
-  std::size_t size() const { return sessions_.size(); }
 
  private:
   const std::size_t most_of_user_;

@@ -82,6 +82,7 @@ std::optional<SessionFrame> AnswerReader::next() {
     SessionFrame frame;
     const auto text = std::string_view(bytes_).substr(kHeader, head);
     if (!too_deep(text)) frame.head = Json::parse(text, nullptr, false);
+    frame.head_bytes = head;
     frame.body.assign(bytes_, kHeader + head, body);
     bytes_.erase(0, whole);
     if (frame.head.is_object()) return frame;

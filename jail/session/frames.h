@@ -3,9 +3,9 @@
 //   client to guest   u32 "jrs1", u32 length, JSON
 //   guest to client   u32 "jrr1", u32 length of the head, u32 length of the body, JSON, bytes
 //
-// All little-endian. Requests: {"op": "execute" | "savepoint" | "rollback" | "drop" | "arrow",
-// "id": …}. Frames that come back have a "kind": "display" and "result" (a MIME bundle, binary
-// parts in the body) and "answer", the last one of a request. They are the word of a hostile
+// All little-endian. Requests: {"op": …, "id": …}, with execute, savepoint, rollback, drop, arrow,
+// put and get for "op". Frames that come back have a "kind": "display" and "result" (a MIME bundle,
+// binary parts in the body) and "answer", the last one of a request. They are the word of a hostile
 // process: AnswerReader is the only parser of them, bounded in bytes, and whoever forges them
 // spoils his own answer.
 #pragma once
@@ -28,6 +28,7 @@ std::string encode_session_request(const Json& request);
 struct SessionFrame {
   Json head;  // an object
   std::string body;
+  std::size_t head_bytes = 0;  // as it came
 };
 
 // What a head says under `key`; nothing, or 0, where it is of another type.

@@ -19,7 +19,6 @@ constexpr std::int64_t kQuietNs = 20'000'000;
 constexpr std::int64_t kEarlyNs = 200'000'000;
 // Of one cell; a guest of ours stays far below, one that forges them is cut off here.
 constexpr std::size_t kMostDisplays = 1000, kMostDisplayBytes = 64u << 20;
-constexpr auto kReplace = Json::error_handler_t::replace;
 constexpr std::int64_t kLostNs = 5'000'000'000;
 
 bool has_more(const Fd& fd) {
@@ -321,7 +320,7 @@ void Exchange::read_answers() {
       continue;
     }
     ++answer_.displays_seen;
-    answer_.display_bytes += got->body.size() + 8 * got->head.dump(-1, ' ', false, kReplace).size();
+    answer_.display_bytes += got->body.size() + 8 * got->head_bytes;  // parsed, it takes more room
     if (options_.display) {
       options_.display(*got);
     } else {

@@ -135,6 +135,9 @@ int tell(const CellAnswer& answer) {
   }
   if (answer.out_truncated || answer.err_truncated)
     std::fprintf(stderr, "jailrun: output cut at the policy's limit\n");
+  if (answer.displays_dropped > 0)
+    std::fprintf(stderr, "jailrun: %zu displays left out: too many, or too large\n",
+                 answer.displays_dropped);
   const std::string outcome = text_of(answer.head, "outcome");
   if (const auto error = answer.head.find("error");
       error != answer.head.end() && error->is_object()) {

@@ -105,7 +105,6 @@ class Channel:
 
 class Session:
     def __init__(self, module, adopt_orphans):
-        self.module = module
         self.names = module.__dict__
         self.count = 0  # of cells
         self.shown = 0  # displays of the cell that runs
