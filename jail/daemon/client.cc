@@ -255,6 +255,23 @@ Expected<std::variant<Leased, Refusal>> Client::take_session(SessionOp op,
   return wait_leased(number);
 }
 
+Expected<std::variant<Leased, Refusal>> Client::take_branch(const std::string& session, pid_t pid,
+                                                            const std::vector<int>& ends) {
+  const std::uint64_t number = next_request_++;
+  std::string message;
+  {
+    Out<fields::ToDaemon> out(message);
+    Out<fields::SessionRequest> in(out, fields::ToDaemon::Session);
+    in.add_uint64(fields::SessionRequest::Request, number);
+    in.add_string(fields::SessionRequest::Session, session);
+    in.add_uint32(fields::SessionRequest::Op, static_cast<std::uint32_t>(SessionOp::Branch));
+    in.add_int32(fields::SessionRequest::Pid, pid);
+    for (const int end : ends) in.add_int32(fields::SessionRequest::Ends, end);
+  }
+  TRY_VOID(send(message, {}));
+  return wait_leased(number);
+}
+
 Expected<std::optional<Refusal>> Client::close_session(const std::string& session) {
   const std::uint64_t number = next_request_++;
   TRY_VOID(send(ask_session(SessionOp::Close, session, 0, number), {}));

@@ -54,6 +54,7 @@ struct Leased {
 
 struct SessionInfo {
   std::string session, policy, owner, state;
+  std::string origin;  // of a branch: the session that it is a branch of
   std::uint32_t uid = 0;
   std::uint64_t age_ns = 0, idle_ns = 0, memory_bytes = 0;
 };
@@ -61,7 +62,16 @@ struct SessionInfos {
   std::vector<SessionInfo> sessions;
 };
 
-enum class SessionOp : std::uint32_t { Attach, Detach, Clock, Interrupt, Reset, Close, List };
+enum class SessionOp : std::uint32_t {
+  Attach,
+  Detach,
+  Clock,
+  Interrupt,
+  Reset,
+  Close,
+  List,
+  Branch
+};
 
 struct LeaseEnded {
   std::uint64_t id = 0;
@@ -119,6 +129,9 @@ class Client {
   Expected<std::optional<Refusal>> kill_jail(std::uint64_t lease);
   // Attach or Reset.
   Expected<std::variant<Leased, Refusal>> take_session(SessionOp op, const std::string& session);
+  // The process that the guest of `session`, which is attached, has forked; frames.h.
+  Expected<std::variant<Leased, Refusal>> take_branch(const std::string& session, pid_t pid,
+                                                      const std::vector<int>& ends);
   Expected<std::optional<Refusal>> close_session(const std::string& session);
   Expected<std::vector<SessionInfo>> sessions();
 

@@ -24,16 +24,6 @@ std::unexpected<Refusal> refused(std::string_view name, std::string message, std
   return std::unexpected(Refusal{0, std::string(name), std::move(message), std::move(remedy)});
 }
 
-Refusal too_many_sessions() {
-  return {0, std::string(refusal::kTooManySessions), "you have too many sessions",
-          "close some: `jailrun session ls` shows them"};
-}
-
-std::string session_hello() {
-  const std::uint32_t hello[2] = {kSessionMagic, 0};
-  return {reinterpret_cast<const char*>(hello), sizeof hello};
-}
-
 }  // namespace
 
 Connection::Connection(Server& server, Fd socket, Peer peer)
@@ -152,7 +142,10 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
     auto limits = narrow((*policy)->spec, pending.limits,
                          {request.overrides().begin(), request.overrides().end()});
     if (!limits) return std::unexpected(limits.error());
-    if (request.session() && limits->cpu_ns != pending.limits.cpu_ns) {
+    const auto is_cpu_time = [](const std::string& each) {
+      return each.starts_with("limits.cpu_time=");
+    };
+    if (request.session() && std::ranges::any_of(request.overrides(), is_cpu_time)) {
       return refused(refusal::kNotOverridable, "a session has no limit of CPU time",
                      "narrow limits.cpus, or limits.wall, which is for each cell");
     }

@@ -15,6 +15,10 @@ namespace jailrun {
 
 class Server;
 
+// In the request pipe it says that a session begins.
+std::string session_hello();
+Refusal too_many_sessions();
+
 // Who is at the other end, as the kernel says (SO_PEERCRED).
 struct Peer {
   std::uint32_t uid = 0, gid = 0;
@@ -58,6 +62,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void attach(LiveSession& session);
   bool session(const daemon::SessionRequest& request);
   void attach_session(const daemon::SessionRequest& request, LiveSession& session);
+  void send_session(const daemon::SessionRequest& request, const LiveSession& session,
+                    WarmJail::Ends ends);
+  void branch_session(const daemon::SessionRequest& request, LiveSession& session);
   void reset_session(const daemon::SessionRequest& request, LiveSession& session);
   void ended(std::uint64_t id, JailLease::Closing closing);
   void kill(const daemon::Kill& request);

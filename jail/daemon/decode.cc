@@ -330,6 +330,9 @@ SessionInfo session(In<fields::SessionEntry> in) {
       case fields::SessionEntry::MemoryBytes:
         out.memory_bytes = in.get_uint64();
         break;
+      case fields::SessionEntry::Origin:
+        out.origin = in.get_string();
+        break;
       default:
         in.skip();
     }

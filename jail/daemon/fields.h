@@ -37,7 +37,7 @@ enum class Leased : Tag {
   Warnings,
   Session
 };
-enum class SessionRequest : Tag { Request = 1, Session, Op, WallNs };
+enum class SessionRequest : Tag { Request = 1, Session, Op, WallNs, Pid, Ends };
 enum class SessionEntry : Tag {
   Session = 1,
   Policy,
@@ -46,7 +46,8 @@ enum class SessionEntry : Tag {
   State,
   AgeNs,
   IdleNs,
-  MemoryBytes
+  MemoryBytes,
+  Origin
 };
 enum class SessionList : Tag { Request = 1, Sessions };
 enum class Refused : Tag { Request = 1, Name, Message, Remedy };

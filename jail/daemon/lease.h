@@ -63,6 +63,7 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   const Terms& terms() const { return terms_; }
   bool parked() const { return loan_.parked; }
   bool live() const { return loan_.jail != nullptr; }
+  bool ending() const { return !live() || killed_ns_ != 0; }
   std::uint64_t memory_bytes() const;  // the most it has had; 0 where it is gone
   const PooledJail& jail() const { return *loan_.jail; }
   const LiveWorld& world() const { return *loan_.world; }

@@ -230,8 +230,7 @@ void WarmJail::announce_request() {
   (void)write_all(ends_.request.get(), reinterpret_cast<const char*>(&notice), sizeof notice);
 }
 
-Expected<void> WarmJail::put_request(std::string_view bytes) {
-  const int fd = ends_.request.get();
+Expected<void> put_first(int fd, std::string_view bytes) {
   ::fcntl(fd, F_SETFL, O_NONBLOCK);
   const int error = write_all(fd, bytes.data(), bytes.size());
   ::fcntl(fd, F_SETFL, 0);
@@ -241,13 +240,13 @@ Expected<void> WarmJail::put_request(std::string_view bytes) {
                                "send it after the lease, or ask for another jail"});
 }
 
-Expected<WarmJail::Ends> WarmJail::copy_ends() const {
+Expected<WarmJail::Ends> WarmJail::Ends::copy() const {
   Ends copies;
-  const std::pair<Fd&, const Fd&> all[] = {{copies.request, ends_.request},
-                                           {copies.answer, ends_.answer},
-                                           {copies.in, ends_.in},
-                                           {copies.out, ends_.out},
-                                           {copies.err, ends_.err}};
+  const std::pair<Fd&, const Fd&> all[] = {{copies.request, request},
+                                           {copies.answer, answer},
+                                           {copies.in, in},
+                                           {copies.out, out},
+                                           {copies.err, err}};
   for (const auto& [copy, end] : all) {
     copy = Fd(::fcntl(end.get(), F_DUPFD_CLOEXEC, 3));
     if (!copy.valid())

@@ -21,6 +21,10 @@
 
 namespace jailrun {
 
+// Puts the beginning of what a client has to say into a request pipe. Never waits: an error where
+// the pipe does not take all of it.
+Expected<void> put_first(int request_fd, std::string_view bytes);
+
 class WarmJail {
  public:
   enum class State : std::uint8_t {
@@ -34,6 +38,8 @@ class WarmJail {
     Fd request;       // write: one Request frame (jail/run/frames.h)
     Fd answer;        // read: one AnswerFrame; end of file: the guest is gone
     Fd in, out, err;  // write, read, read
+
+    Expected<Ends> copy() const;
   };
 
   // Takes a uid, makes cgroup and pipes, orders a slot.
@@ -62,13 +68,13 @@ class WarmJail {
   Expected<void> attach(const std::vector<Input>& inputs);
   // Tells the guest that a request is to come (kRequestComes of jail/run/frames.h).
   void announce_request();
-  // Puts the beginning of what a client has to say into the request pipe, unread. Never waits: an
-  // error where the pipe does not take all of it.
-  Expected<void> put_request(std::string_view bytes);
+  Expected<void> put_request(std::string_view bytes) {
+    return put_first(ends_.request.get(), bytes);
+  }
   Ends take_ends() { return std::move(ends_); }
   int answer_fd() const { return ends_.answer.get(); }
   // Like take_ends(), and keeps its own.
-  Expected<Ends> copy_ends() const;
+  Expected<Ends> copy_ends() const { return ends_.copy(); }
   // Call at the lease: from here on oom_event() (an eventfd, or -1) tells of an out-of-memory.
   void watch_oom() { cgroup_->watch_oom(); }
 

@@ -196,6 +196,23 @@ Expected<void> Session::drop(std::uint32_t savepoint) {
   return {};
 }
 
+Expected<Session> Session::branch(std::optional<std::uint32_t> savepoint) {
+  Json request = {{"op", "branch"}};
+  if (savepoint) request["savepoint"] = *savepoint;
+  TRY(const CellAnswer answer, ask_state(std::move(request)));
+  pid_t pid = 0;
+  std::vector<int> ends;
+  if (const auto told = answer.head.find("branch");
+      told != answer.head.end() && told->is_object()) {
+    pid = static_cast<pid_t>(number_of(*told, "pid"));
+    if (const auto all = told->find("ends"); all != told->end() && all->is_array())
+      for (const Json& end : *all) ends.push_back(end.is_number_integer() ? end.get<int>() : -1);
+  }
+  TRY(auto reply, client_->take_branch(id(), pid, ends));
+  if (const Refusal* no = std::get_if<Refusal>(&reply)) return std::unexpected(refused(*no));
+  return Session(*client_, std::get<Leased>(std::move(reply)));
+}
+
 Expected<void> Session::put(const std::string& name, std::string_view content) {
   if (content.size() > kMostPut) {
     return std::unexpected(Error{Stage::None, name, EFBIG, name + " has more than 32 MiB",

@@ -61,6 +61,11 @@ class Session {
   Expected<std::uint32_t> savepoint();
   Expected<void> rollback(std::uint32_t savepoint);
   Expected<void> drop(std::uint32_t savepoint);
+  // A second session from the same state, or from a saved one: with a process, streams, a wall
+  // limit and a directory of its own (a copy of /work, which is its current one), in the same jail,
+  // whose other limits, rights and files both have in common. It ends with the session that it came
+  // from.
+  Expected<Session> branch(std::optional<std::uint32_t> savepoint = {});
   // A file in /work, by its name below it. At most kMostPut bytes in, 200 MiB out.
   static constexpr std::size_t kMostPut = 32u << 20;
   Expected<void> put(const std::string& name, std::string_view content);

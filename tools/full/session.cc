@@ -307,6 +307,23 @@ int roll_back(const Asked& asked) {
   });
 }
 
+int branch(const Asked& asked, bool from_savepoint) {
+  return with_session(asked, [&](Session& session) {
+    const auto state = from_savepoint ? std::optional(asked.savepoint) : std::nullopt;
+    const Expected<Session> made = session.branch(state);
+    if (!made) return fail(made.error().line());
+    std::printf("%s\n", made->id().c_str());
+    return 0;
+  });
+}
+
+int drop(const Asked& asked) {
+  return with_session(asked, [&](Session& session) {
+    const Expected<void> done = session.drop(asked.savepoint);
+    return done ? 0 : fail(done.error().line());
+  });
+}
+
 int reset(const Asked& asked) {
   return with_session(asked, [&](Session& session) {
     const Expected<void> done = session.reset();
@@ -337,7 +354,8 @@ int list(bool json) {
                       {"state", each.state},
                       {"age_ns", each.age_ns},
                       {"idle_ns", each.idle_ns},
-                      {"memory_peak_bytes", each.memory_bytes}});
+                      {"memory_peak_bytes", each.memory_bytes},
+                      {"branch_of", each.origin.empty() ? Json() : Json(each.origin)}});
     } else {
       std::printf("%s  %-12s %-10s uid %-6u %10s old %10s idle %10s\n", each.session.c_str(),
                   each.policy.c_str(), each.state.c_str(), each.uid,
@@ -409,6 +427,14 @@ void add_session(CLI::App& app, int& status) {
   CLI::App* back = add_id(session->add_subcommand("rollback", "Return to a saved state"));
   back->add_option("SAVEPOINT", asked->savepoint, "its number")->required();
   back->callback([asked, &status] { status = roll_back(*asked); });
+  CLI::App* away = add_id(session->add_subcommand("drop", "Forget a saved state"));
+  away->add_option("SAVEPOINT", asked->savepoint, "its number")->required();
+  away->callback([asked, &status] { status = drop(*asked); });
+  CLI::App* second =
+      add_id(session->add_subcommand("branch", "Begin a second one from its state; prints the id"));
+  CLI::Option* from_state =
+      second->add_option("SAVEPOINT", asked->savepoint, "from this saved state; default: from now");
+  second->callback([asked, from_state, &status] { status = branch(*asked, !from_state->empty()); });
   CLI::App* ls = session->add_subcommand("ls", "Your sessions; all of them for root");
   ls->add_flag("--json", asked->json, "as JSON");
   ls->callback([asked, &status] { status = list(asked->json); });

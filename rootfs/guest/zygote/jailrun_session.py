@@ -11,6 +11,7 @@ import base64
 import json
 import linecache
 import os
+import select
 import signal
 import stat
 import struct
@@ -18,7 +19,9 @@ import sys
 import threading
 import time
 
+import jailrun_policy
 import jailrun_rich as rich
+import jailrun_snapshot as snapshot
 import jailrun_states as states
 
 REQUEST_FD, ANSWER_FD = 3, 4
@@ -29,6 +32,7 @@ ANSWER_MAGIC = 0x3172726A  # "jrr1"
 MOST_REQUEST = 64 << 20
 MOST_CONTENT = 200 << 20
 MOST_FILES = 1000
+CLAIM_SECONDS = 10  # a branch waits for whoever asked for it
 
 
 class Ended(Exception):
@@ -80,7 +84,7 @@ class Channel:
 
     def send(self, head, body=b""):
         if len(body) > MOST_CONTENT:
-            raise states.Refused(f"it has more than {MOST_CONTENT >> 20} MiB")
+            raise snapshot.Refused(f"it has more than {MOST_CONTENT >> 20} MiB")
         text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
         frame = ANSWER.pack(ANSWER_MAGIC, len(text), len(body)) + text
         if len(body) < 65536:
@@ -108,16 +112,18 @@ class Session:
         self.names = module.__dict__
         self.count = 0  # of cells
         self.shown = 0  # displays of the cell that runs
+        self.warnings = []  # of the policy's rules for code, about that cell
         self.request = 0
         self.caps = rich.Caps()
         self.interrupts = Interrupts()
-        self.states = states.States(adopt_orphans, self.tell_death)
+        self.states = states.States(adopt_orphans, self.tell_death, self.branched)
         self.send = Channel(self.interrupts, self.states.owes).send
         self.operations = {
             "execute": self.execute,
             "savepoint": self.savepoint,
             "rollback": self.rollback,
             "drop": self.drop,
+            "branch": self.branch,
             "arrow": self.arrow,
             "put": self.put,
             "get": self.get,
@@ -170,7 +176,7 @@ class Session:
 
     def compile(self, code, name):
         """Statements, and the last expression apart if a value is to be shown."""
-        tree = compile(code, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        tree, self.warnings = jailrun_policy.parse(code, name, show=True)
         last = None
         quiet = code.rstrip().endswith(";")
         if tree.body and isinstance(tree.body[-1], ast.Expr) and not quiet:
@@ -207,7 +213,7 @@ class Session:
 
     def execute(self, request):
         self.count += 1
-        self.shown = 0
+        self.shown, self.warnings = 0, []
         name = f"<cell {self.count}>"
         code = request["code"]
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
@@ -237,6 +243,8 @@ class Session:
         self.flush()
         if files := self.changed_files():
             answer["files"] = files
+        if self.warnings:
+            answer["warnings"] = self.warnings
         answer["cell"] = self.count
         answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
         if trial and answer["outcome"] != "ok":
@@ -269,7 +277,7 @@ class Session:
 
     def restored(self, request, answer, fault):
         if fault:
-            what = f"the files in {states.WORK} could not all be restored: {os.strerror(fault)}"
+            what = f"the files in {self.states.work} could not all be restored: {os.strerror(fault)}"
             answer = {"outcome": "error", "error": {"type": "OSError", "message": what}}
         self.reply(request, answer)
 
@@ -278,16 +286,37 @@ class Session:
         self.states.drop(int(request["savepoint"]))
         return {"outcome": "ok"}
 
+    def branch(self, request):
+        self.flush()
+        number = request.get("savepoint")
+        if number is not None:
+            self.states.check(number := int(number))
+        made = self.states.branch(request["id"], number)
+        if made is None:
+            return None  # this is the branch
+        return {"outcome": "ok", "branch": {"pid": made[0], "ends": made[1]}}
+
+    def branched(self, theirs):
+        """Whoever asked for the branch takes the ends that are not ours, and says so on the pipe."""
+        if select.select([REQUEST_FD], [], [], CLAIM_SECONDS)[0]:
+            read_exactly(REQUEST.size)
+        else:
+            os._exit(1)  # it is gone
+        for fd in theirs:
+            os.close(fd)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        self.changed_files()
+
     def arrow(self, request):
         name = request["name"]
         if name not in self.names:
-            raise states.Refused(f"no variable {name}")
+            raise snapshot.Refused(f"no variable {name}")
         notes = []
         try:
             with self.interrupts:
                 table = rich.arrow(self.names[name], notes)
         except BaseException as error:
-            raise states.Refused(f"{name} cannot be given as Arrow: {error}") from None
+            raise snapshot.Refused(f"{name} cannot be given as Arrow: {error}") from None
         self.reply(request, {"outcome": "ok", "notes": notes}, table)
 
     def tell_death(self, request, status, owed):
@@ -309,25 +338,24 @@ class Session:
     def changed_files(self):
         """What is new or changed in /work, the first MOST_FILES of it."""
         now, changed = {}, []
-        for parent, folders, names in os.walk(states.WORK):
+        for parent, folders, names in os.walk(self.states.work):
             for name in names:
                 path = os.path.join(parent, name)
                 status = os.lstat(path)
                 if not stat.S_ISREG(status.st_mode) or len(now) >= MOST_FILES:
                     continue
-                now[path] = states.stamp(status)
+                now[path] = snapshot.stamp(status)
                 if self.seen.get(path) != now[path]:
-                    name = rich.clean(os.path.relpath(path, states.WORK))
+                    name = rich.clean(os.path.relpath(path, self.states.work))
                     changed.append({"name": name, "bytes": status.st_size})
         self.seen = now
         return changed
 
-    @staticmethod
-    def place(request):
+    def place(self, request):
         name = os.path.normpath(request["name"])
         if name.startswith(("/", "..")) or name == ".":
-            raise states.Refused(f"{request['name']} is no name of a file below {states.WORK}")
-        return os.path.join(states.WORK, name)
+            raise snapshot.Refused(f"{request['name']} is no name of a file below {snapshot.WORK}")
+        return os.path.join(self.states.work, name)
 
     def put(self, request):
         path = self.place(request)
@@ -335,22 +363,22 @@ class Session:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(base64.b64decode(request["content"]))
-            self.seen[path] = states.stamp(os.lstat(path))
+            self.seen[path] = snapshot.stamp(os.lstat(path))
         except OSError as error:
-            raise states.Refused(f"cannot write {path}: {error.strerror}") from None
+            raise snapshot.Refused(f"cannot write {path}: {error.strerror}") from None
         return {"outcome": "ok"}
 
     def get(self, request):
         path = self.place(request)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise states.Refused(f"{path} is no regular file")
+                raise snapshot.Refused(f"{path} is no regular file")
             with open(path, "rb", buffering=0) as file:
                 content = file.read(MOST_CONTENT + 1)
         except OSError as error:
-            raise states.Refused(f"cannot read {path}: {error.strerror}") from None
+            raise snapshot.Refused(f"cannot read {path}: {error.strerror}") from None
         if len(content) > MOST_CONTENT:
-            raise states.Refused(f"{path} has more than {MOST_CONTENT >> 20} MiB")
+            raise snapshot.Refused(f"{path} has more than {MOST_CONTENT >> 20} MiB")
         self.reply(request, {"outcome": "ok"}, content)
 
     # --- the loop -----------------------------------------------------------------------------
@@ -370,7 +398,7 @@ class Session:
             answer = self.operations[request["op"]](request)
             if answer is not None:
                 answer["received_ns"] = received
-        except states.Refused as refused:
+        except snapshot.Refused as refused:
             answer = {"outcome": "refused", "error": {"type": "Refused", "message": str(refused)}}
         except (Ended, BrokenPipeError):
             raise

@@ -11,218 +11,36 @@ not read or change it (no process here is dumpable). Who waits on whom:
       └─ live ── holder ── live …           each holder waits for the live process that it forked
 
 A table in shared memory says which process is live and who holds what.
+
+A branch is forked by the live process or by a holder, makes pipes of its own, and is then the root
+of states of its own: it and its origin have the jail in common, and nothing else.
+
+    live or holder ──fork──▶ branch, in its own directory ◀──pipes── whoever asked for it
 """
 
+import errno
 import mmap
 import os
 import random
 import signal
-import stat
 import struct
-import sys
+
+from jailrun_snapshot import WORK, Files, Refused, below, obstacles, shared_maps
 
 MOST = 24  # holders are processes, and so count against the policy's pids
 HEAD = struct.Struct("<iiQIIiQ")  # as in Table.change()
 ENTRY = struct.Struct("<Ii")  # number, pid of its holder
+BRANCH = struct.Struct("<7i")  # pid and the outer ends of its pipes, or an errno
+BRANCH_AT = 1024  # in the table
 TRIAL = 1 << 31
-WORK = "/work"
+BRANCHES = "/tmp/branches"  # their directories
 LEAVE = -1  # for `waiting`: nobody goes on
 WAKE, KILL = signal.SIGUSR1, signal.SIGUSR2
 HEARD = {WAKE, KILL, signal.SIGCHLD, signal.SIGINT}
 OURS = (WAKE, KILL, signal.SIGCHLD)
 
 
-class Refused(Exception):
-    """What cannot be saved or restored, and why."""
-
-
-# --- what cannot be taken along ---------------------------------------------------------------
-
-
-def descriptors():
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            yield int(name), os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            pass  # the listing's own
-
-
-def runs(child):
-    """Not for one that has ended and is only not waited for yet."""
-    try:
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, child, flags) is None
-    except OSError:
-        return False
-
-
-def obstacles(shared, holders):
-    """Things whose state is not in this process alone."""
-    found = []
-    tasks = os.listdir("/proc/self/task")
-    if len(tasks) > 1:
-        names = set()
-        for task in tasks:
-            if int(task) != os.getpid():
-                with open(f"/proc/self/task/{task}/comm") as comm:
-                    names.add(comm.read().strip())
-        threads = len(tasks) - 1
-        plural = "s" if threads > 1 else ""
-        found.append(f"{threads} running thread{plural} ({', '.join(sorted(names))})")
-    for _, target in descriptors():
-        if target.startswith("socket:"):
-            found.append("an open socket")
-    found += [
-        f"writable shared memory ({name})" for at, name in shared_maps().items() if at != shared
-    ]
-    with open(f"/proc/self/task/{os.getpid()}/children") as children:
-        if any(int(pid) not in holders and runs(int(pid)) for pid in children.read().split()):
-            found.append("a running child process")
-    if sqlite := sys.modules.get("sqlite3"):
-        import gc
-
-        if any(isinstance(thing, sqlite.Connection) for thing in gc.get_objects()):
-            found.append("an open sqlite3 connection")
-    return sorted(set(found))
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def stamp(status):
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def cannot_read(error):
-    raise Refused(f"cannot save {error.filename}: {error.strerror}")
-
-
-class Files:
-    """The contents of /work, held in memory. What has not changed since `before` is shared."""
-
-    def __init__(self, before=None):
-        known = before.entries if before else {}
-        self.entries = {}
-        for parent, folders, files in os.walk(WORK, onerror=cannot_read):
-            for name in folders + files:
-                path = os.path.join(parent, name)
-                status = os.lstat(path)
-                old = known.get(path)
-                if old and old[0] == stamp(status) and old[1] == status.st_mode:
-                    self.entries[path] = old
-                    continue
-                try:
-                    content = self.content(path, status)
-                except OSError as error:
-                    cannot_read(error)
-                self.entries[path] = (stamp(status), status.st_mode, content)
-        self.offsets = []
-        for fd, target in descriptors():
-            status = os.fstat(fd)
-            if fd > 4 and stat.S_ISREG(status.st_mode):
-                flags = self.flags(fd)
-                offset = os.lseek(fd, 0, os.SEEK_CUR)
-                self.offsets.append((fd, target, flags, offset, status.st_ino))
-
-    @staticmethod
-    def content(path, status):
-        if stat.S_ISREG(status.st_mode):
-            with open(path, "rb", buffering=0) as file:
-                return file.readall()
-        return os.readlink(path) if stat.S_ISLNK(status.st_mode) else None
-
-    @staticmethod
-    def flags(fd):
-        with open(f"/proc/self/fdinfo/{fd}") as info:
-            for line in info:
-                if line.startswith("flags:"):
-                    return int(line.split()[1], 8)
-        return 0
-
-    def restore(self):
-        for parent, folders, _ in os.walk(WORK):  # first, to get into all of them
-            for name in folders:
-                path = os.path.join(parent, name)
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
-        there = self.remove_new()
-        changed = [path for path, (was, *_) in self.entries.items() if there.get(path) != was]
-        for path in changed:  # room for all before anything is written
-            if path in there and stat.S_ISREG(self.entries[path][1]):
-                if os.lstat(path).st_nlink > 1:
-                    os.unlink(path)
-                    del there[path]
-                else:
-                    os.chmod(path, 0o600)
-                    os.truncate(path, 0)
-        for path in sorted(changed):
-            _, mode, content = self.entries[path]
-            self.put(path, mode, content, path in there)
-        for path, (_, mode, _) in sorted(self.entries.items(), reverse=True):
-            if stat.S_ISDIR(mode):
-                os.chmod(path, stat.S_IMODE(mode))
-        for fd, path, flags, offset, inode in self.offsets:
-            self.reopen(fd, path, flags, offset, inode)
-
-    def remove_new(self):
-        """What is left, with its stamps."""
-        there = {}
-        for parent, folders, files in os.walk(WORK, topdown=False):
-            for name in files + folders:
-                path = os.path.join(parent, name)
-                status = os.lstat(path)
-                kept = self.entries.get(path)
-                if kept is None or stat.S_IFMT(kept[1]) != stat.S_IFMT(status.st_mode):
-                    os.rmdir(path) if stat.S_ISDIR(status.st_mode) else os.unlink(path)
-                else:
-                    there[path] = stamp(status)
-        return there
-
-    @staticmethod
-    def put(path, mode, content, there):
-        if stat.S_ISDIR(mode):
-            if not there:
-                os.mkdir(path, 0o700)
-        elif stat.S_ISLNK(mode):
-            if there:
-                os.unlink(path)
-            os.symlink(content, path)
-        elif stat.S_ISFIFO(mode):
-            if not there:
-                os.mkfifo(path)
-        elif stat.S_ISREG(mode):
-            # In place: whoever has it open goes on having it.
-            with open(path, "wb", buffering=0) as file:
-                view = memoryview(content)
-                while view:
-                    view = view[file.write(view) :]
-            os.chmod(path, stat.S_IMODE(mode))
-
-    @staticmethod
-    def reopen(fd, path, flags, offset, inode):
-        try:
-            if os.stat(path).st_ino != inode:
-                plain = flags & ~(os.O_CREAT | os.O_TRUNC | os.O_EXCL)
-                fresh = os.open(path, plain)
-                os.dup2(fresh, fd, inheritable=not flags & os.O_CLOEXEC)
-                os.close(fresh)
-            os.lseek(fd, offset, os.SEEK_SET)
-        except OSError:
-            pass  # a file outside of /work that is gone: reading it will say so
-
-
 # --- the table --------------------------------------------------------------------------------
-
-
-def shared_maps():
-    """Addresses and names of writable shared memory."""
-    with open("/proc/self/maps") as maps:
-        fields = [line.split(None, 5) for line in maps]
-    return {
-        field[0].split("-")[0]: field[-1].strip()
-        for field in fields
-        if field[1].startswith("rw") and field[1].endswith("s")
-    }
 
 
 class Table:
@@ -260,6 +78,14 @@ class Table:
         count = min(self.head[4], MOST)
         return [ENTRY.unpack_from(self.memory, HEAD.size + i * ENTRY.size) for i in range(count)]
 
+    @property
+    def branch(self):
+        return BRANCH.unpack_from(self.memory, BRANCH_AT)
+
+    @branch.setter
+    def branch(self, values):
+        BRANCH.pack_into(self.memory, BRANCH_AT, *values)
+
     def set_entries(self, entries):
         for i, entry in enumerate(entries):
             ENTRY.pack_into(self.memory, HEAD.size + i * ENTRY.size, *entry)
@@ -277,13 +103,21 @@ def alive(pid):
 class States:
     """The states of one session, as its live process sees them."""
 
-    def __init__(self, adopt_orphans, tell_death):
-        """`tell_death(request, status, owed)` is called in the process that takes a dead one's place."""
-        self.root = os.getpid()
+    def __init__(self, adopt_orphans, tell_death, branched):
+        """`tell_death(request, status, owed)` is called in the process that takes a dead one's place;
+        `branched(theirs)` in a branch, with the ends of its pipes that are not its own."""
         self.adopt_orphans = adopt_orphans
         self.tell_death = tell_death
-        self.table = None  # from the first save on
+        self.branched = branched
+        self.begin_here(WORK)
+
+    def begin_here(self, work):
+        self.root = os.getpid()
+        self.work = work
+        self.table = None  # from the first save or branch on
         self.files = None
+        self.branches = set()  # pids
+        self.adopted = False
 
     def begin(self, request):
         """Whose answer is missing, should the live process die."""
@@ -294,20 +128,15 @@ class States:
 
     def save(self, request, trial=False):
         """The number of the state; None in a process that goes on from it after a restore."""
-        if self.table is None:
-            self.adopt_orphans()  # from here on the root hears of every death
-            self.table = Table()
-            self.table.change(request=request)
-        if found := obstacles(self.table.address, {pid for _, pid in self.table.entries()}):
-            raise Refused("cannot save a state with " + ", ".join(found))
+        self.look(request)
         entries = self.table.entries()
         if len(entries) >= MOST:
             raise Refused(f"{MOST} states are saved already: drop one")
+        if not self.adopted:
+            self.adopt_orphans()  # from here on the root hears of every death
+            self.adopted = True
         number = self.table.take_number() | (TRIAL if trial else 0)
-        self.files = Files(self.files)
-        dice = random.getstate()  # a fork would seed it anew
-        handlers = {each: signal.signal(each, signal.SIG_DFL) for each in OURS}
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        dice, handlers = self.lay_down()
         # The root holds itself, for its end is the jail's; of any other live process a copy holds.
         is_root = os.getpid() == self.root
         if is_root:
@@ -327,6 +156,23 @@ class States:
             self.table.set_entries(entries + [(number, made)])
         self.live_on(dice, handlers)
         return number
+
+    def look(self, request):
+        """Is what is here in one process?"""
+        if self.table is None:
+            self.table = Table()
+            self.table.change(request=request)
+        ours = self.branches | {pid for _, pid in self.table.entries()}
+        if found := obstacles(self.table.address, ours):
+            raise Refused("cannot save a state with " + ", ".join(found))
+
+    def lay_down(self):
+        """What a fork would not take along. For live_on()."""
+        self.files = Files(self.work, self.files)
+        dice = random.getstate()  # a fork would seed it anew
+        handlers = {each: signal.signal(each, signal.SIG_DFL) for each in OURS}
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        return dice, handlers
 
     @staticmethod
     def live_on(dice, handlers):
@@ -365,6 +211,74 @@ class States:
         answer(self.table.head[5])
         os._exit(0)
 
+    def branch(self, request, number=None):
+        """From the state `number` or from here: pid and outer ends (request, answer, in, out, err) of
+        the branch. None in the branch itself."""
+        if number is None:
+            self.look(request)
+            dice, handlers = self.lay_down()
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        self.table.change(waiting=os.getpid())
+        self.table.branch = (0,) * 7
+        fault = 0
+        try:
+            if number is not None:
+                os.kill(dict(self.table.entries())[number], WAKE)
+            elif (made := os.fork()) == 0:
+                self.become_branch()
+                self.live_on(dice, handlers)
+                return None
+            else:
+                self.branches.add(made)
+            if signal.sigtimedwait({WAKE}, 30) is None:
+                fault = errno.ETIMEDOUT
+        except OSError as error:
+            fault = error.errno
+        self.table.change(waiting=0)
+        if number is None:
+            self.live_on(dice, handlers)
+        else:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        theirs, pid, *ends = self.table.branch
+        if fault := fault or theirs:
+            raise Refused("cannot branch: " + os.strerror(fault))
+        return pid, ends
+
+    def become_branch(self):
+        """In a fork of the live process or of a holder. Where it cannot be a branch it ends."""
+        table, waiting = self.table, self.table.head[1]
+        error, inner, outer = 0, [], []
+        try:
+            os.setsid()  # how all that it starts is found
+            os.makedirs(BRANCHES, exist_ok=True)
+            work = f"{BRANCHES}/{os.getpid()}"
+            os.mkdir(work, 0o700)
+            here, before = os.getcwd(), self.files.root
+            self.files.copy_to(work)
+            os.chdir(work + here[len(before) :] if below(here, before) else here)
+            pipes = [os.pipe() for _ in range(5)]  # request, answer, in, out, err
+            outer = [pipe[side] for pipe, side in zip(pipes, (1, 0, 1, 0, 0))]
+            inner = [pipe[1 - side] for pipe, side in zip(pipes, (1, 0, 1, 0, 0))]
+        except OSError as fault:
+            error = fault.errno or errno.EIO
+        table.branch = (error, os.getpid(), *(outer or (0,) * 5))
+        if not error:
+            for fd, place in zip(inner, (3, 4, 0, 1, 2)):
+                os.dup2(fd, place, inheritable=place < 3)
+                os.close(fd)
+            files = self.files
+            self.begin_here(work)
+            self.files = files
+        try:
+            os.kill(waiting, WAKE)
+        except OSError:
+            error = errno.ESRCH
+        table.memory.close()
+        if error:
+            os._exit(1)
+        self.branched(outer)
+
     def drop(self, number):
         entries = self.table.entries()
         for each, pid in entries:
@@ -397,6 +311,10 @@ class States:
             if heard == WAKE:
                 if self.table.head[1] == LEAVE:
                     leave_as(self.table.head[5])
+                if self.table.live:
+                    if os.fork() == 0:
+                        return self.become_branch()
+                    continue
                 if (trial and os.getpid() != self.root) or os.fork() == 0:
                     return self.go_on()
             elif heard == signal.SIGCHLD:
