@@ -1,0 +1,83 @@
+// HttpServer: HTTP/1.1 over loopback TCP and a unix socket, for an Application that answers one
+// request at a time on a thread of its own.
+//
+// Bounded everywhere: connections, bytes of a head, bytes of a body (by its route, before it is
+// read), seconds for each, requests that wait for a thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "jail/sys/error.h"
+#include "jail/sys/fd.h"
+
+namespace jailrun::service {
+
+struct HttpRequest {
+  std::string method, path;                    // decoded, without the query
+  std::map<std::string, std::string> query;    // the last of each name
+  std::map<std::string, std::string> headers;  // names in lower case; the last of each
+  std::string body;
+  Fd upload;           // the body, at its beginning, where the rule of its route says so
+  std::string id;      // X-Request-Id, of the client or made here
+  bool local = false;  // over the unix socket
+  int gone = -1;       // readable once the client has gone
+
+  std::string header(const std::string& name) const;
+};
+
+// Server-sent events, as they happen. False: nobody reads any more.
+using SendEvent = std::function<bool(std::string_view event, std::string_view data)>;
+
+struct HttpReply {
+  unsigned status = 200;
+  std::string type = "application/json", body;
+  std::vector<std::pair<std::string, std::string>> headers;
+  Fd file;  // instead of `body`: this many bytes of it
+  std::uint64_t file_bytes = 0;
+  // Instead of `body`, with type text/event-stream: called on the request's thread.
+  std::function<void(const SendEvent&)> events;
+};
+
+// What may come as body.
+struct BodyRule {
+  std::uint64_t bytes = 0;
+  bool to_file = false;  // not held in memory
+};
+
+class Application {
+ public:
+  virtual ~Application() = default;
+  // Both from any thread.
+  virtual BodyRule rule(std::string_view method, std::string_view path) const = 0;
+  virtual HttpReply handle(HttpRequest& request) = 0;
+};
+
+struct HttpOptions {
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 8000;  // 0: any free one; run() says which
+  std::string unix_socket;    // path, or none
+  std::size_t threads = 16;   // requests that are answered at once
+  std::size_t waiting = 64;   // requests that wait for a thread; more are refused with 429
+  std::size_t connections = 256;
+};
+
+// Until SIGTERM or SIGINT: then no more connections, and ten seconds for what goes on.
+// `listening` is called with the port.
+Expected<void> serve_http(const HttpOptions& options, Application& application,
+                          const std::function<void(std::uint16_t)>& listening);
+
+// {"detail": …} with a status.
+HttpReply failure(unsigned status, const std::string& detail);
+
+// %XX and, where asked for, + as space. Nothing for what is no such text, or holds a zero byte.
+std::optional<std::string> percent_decoded(std::string_view text, bool plus);
+
+}  // namespace jailrun::service

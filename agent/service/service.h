@@ -1,0 +1,62 @@
+// Service: what the routes do. A client of jaild without any right of its own: whatever a guest
+// does is status 200 with a verdict, a fault of the request is 4xx, only our own is 500.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <string>
+
+#include "agent/service/keys.h"
+#include "agent/service/routes.h"
+#include "agent/service/session_book.h"
+#include "agent/store/file_store.h"
+
+namespace jailrun::service {
+
+struct ServiceOptions {
+  SessionBook::Options sessions;
+  std::string policy = "python";           // of /v1/run and /v1/sessions, where none is named
+  std::string execute_policy = "genomic";  // of /execute
+  std::set<std::string> hosts;             // names of this service besides those of loopback
+  std::string store;                       // root of the file store
+  store::StoreOptions store_options;
+  std::string version;
+};
+
+class Service final : public Application {
+ public:
+  Service(ServiceOptions options, Keys keys);
+
+  BodyRule rule(std::string_view method, std::string_view path) const override;
+  HttpReply handle(HttpRequest& request) override;
+  // From time to time.
+  void sweep();
+
+ private:
+  void add_health();
+  void add_execute();
+  void add_sessions();
+  void add_files();
+  HttpReply dispatch(HttpRequest& request);
+  // 401 or 403, or nothing; then `owner` is whose request it is.
+  std::optional<HttpReply> refuse(const HttpRequest& request, std::string& owner) const;
+  HttpReply metrics() const;
+  HttpReply execute(Call& call);
+  HttpReply run(Call& call);
+  HttpReply run_cell(Call& call);
+  HttpReply stream_cell(Call& call);
+  Expected<store::FileStore> store() const;
+
+  const ServiceOptions options_;
+  const Keys keys_;
+  Routes routes_;
+  SessionBook sessions_;
+  const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  std::atomic<std::uint64_t> replies_[6] = {};  // by the first digit of their status
+};
+
+// An Error whose errno_value is a status (session_book.h), or 500.
+HttpReply reply_from(const Error& error);
+
+}  // namespace jailrun::service

@@ -1,0 +1,396 @@
+#!/usr/bin/env python3
+"""jailagent from end to end: the real programs, real jails, HTTP by hand where it matters.
+
+    service_test.py BIN_DIR [unittest arguments]     BIN_DIR holds jaild and jailagent
+"""
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BIN = ""
+
+
+class Service:
+    """A jaild and a jailagent of their own."""
+
+    def __init__(self, keys=None, key=None):
+        self.dir = tempfile.mkdtemp(prefix="service-test-")
+        self.jaild_socket = os.path.join(self.dir, "jaild")
+        self.unix = os.path.join(self.dir, "http")
+        self.log = open(os.path.join(self.dir, "log"), "w+")
+        self.key = key
+        self.jaild = subprocess.Popen([os.path.join(BIN, "jaild"), "--socket", self.jaild_socket],
+                                      stdout=self.log, stderr=self.log)
+        self.agent = subprocess.Popen(
+            [os.path.join(BIN, "jailagent"), "serve", "--listen", "127.0.0.1:0", "--unix", self.unix,
+             "--jaild", self.jaild_socket, "--store", os.path.join(self.dir, "store"),
+             "--execute-policy", "python", "--keys", keys or os.path.join(self.dir, "keys.json")],
+            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        line = self.agent.stdout.readline()
+        self.port = int(re.search(r":(\d+)$", line.strip()).group(1))
+        deadline = time.monotonic() + 60
+        while self.ask("POST", "/v1/run", {"code": "1"})[0] != 200:
+            assert time.monotonic() < deadline, "no jail in a minute"
+
+    def end(self):
+        self.agent.send_signal(signal.SIGTERM)
+        status = self.agent.wait(30)
+        self.agent.stdout.close()
+        self.jaild.send_signal(signal.SIGTERM)
+        self.jaild.wait(30)
+        self.log.close()
+        if os.environ.get("SHOW_LOG"):
+            print(open(os.path.join(self.dir, "log")).read(), file=sys.stderr)
+        shutil.rmtree(self.dir)
+        return status
+
+    def ask(self, method, path, body=None, headers=None, raw=False):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        headers = dict(headers or {})
+        if self.key:
+            headers.setdefault("Authorization", "Bearer " + self.key)
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection.request(method, path, body, headers)
+        reply = connection.getresponse()
+        content = reply.read()
+        connection.close()
+        self.headers = {name.lower(): value for name, value in reply.getheaders()}
+        return reply.status, content if raw else json.loads(content or b"null")
+
+    def bytes(self, text):
+        """What the service says to these bytes, until it ends the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(text)
+            connection.shutdown(socket.SHUT_WR)
+            reply = b""
+            while part := connection.recv(65536):
+                reply += part
+            return reply
+
+    def session(self, **body):
+        status, reply = self.ask("POST", "/v1/sessions", body)
+        assert status == 201, reply
+        return "/v1/sessions/" + reply["id"]
+
+
+class ServiceTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.service = Service()
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.service.end() == 0
+
+    def value(self, session, code, **more):
+        status, reply = self.service.ask("POST", session + "/execute", {"code": code, **more})
+        self.assertEqual((status, reply["outcome"]), (200, "ok"), reply)
+        return reply["displays"][-1]["data"]["text/plain"] if reply["displays"] else None
+
+
+class Health(ServiceTest):
+    def test_health_and_its_kin(self):
+        ask = self.service.ask
+        self.assertEqual(ask("GET", "/healthz"), (200, {"status": "ok"}))
+        status, reply = ask("GET", "/health")
+        self.assertEqual(status, 200)
+        self.assertEqual(reply, {"status": "healthy", "active_sessions": 0, "service": "code_interpreter"})
+        status, text = ask("GET", "/metrics", raw=True)
+        self.assertIn(b"jailrun_up 1\n", text)
+        self.assertRegex(text.decode(), r"(?m)^jailrun_\w+\{policy=\"python\"")
+
+    def test_every_reply_bears_an_id_and_the_headers_of_caution(self):
+        self.service.ask("GET", "/healthz")
+        self.assertRegex(self.service.headers["x-request-id"], "^[0-9a-f]{16}$")
+        self.assertEqual(self.service.headers["x-content-type-options"], "nosniff")
+        self.service.ask("GET", "/healthz", headers={"X-Request-Id": "mine-1"})
+        self.assertEqual(self.service.headers["x-request-id"], "mine-1")
+        self.service.ask("GET", "/healthz", headers={"X-Request-Id": "a b<script>"})
+        self.assertRegex(self.service.headers["x-request-id"], "^[0-9a-f]{16}$")
+
+    def test_the_document_names_what_is_there(self):
+        status, document = self.service.ask("GET", "/openapi.json")
+        self.assertEqual((status, document["openapi"]), (200, "3.1.0"))
+        for path, methods in document["paths"].items():
+            for method in methods:
+                if "{" not in path and method == "get":
+                    status, _ = self.service.ask("GET", path, raw=True)
+                    self.assertEqual(status, 200, path)
+        status, reply = self.service.ask("PATCH", "/execute")
+        self.assertEqual((status, self.service.headers["allow"]), (405, "POST"))
+        self.assertEqual(self.service.ask("GET", "/nothing")[0], 404)
+
+
+class Execute(ServiceTest):
+    def run_code(self, code, session="s1", **more):
+        status, reply = self.service.ask("POST", "/execute", {"session_id": session, "code": code, **more})
+        self.assertEqual(status, 200, reply)
+        self.assertEqual(list(reply), ["session_id", "success", "stdout", "stderr", "result", "error",
+                                       "execution_time", "files_created"])
+        return reply
+
+    def test_the_line_of_the_manual(self):
+        reply = self.run_code("print('Hello from secure Python!')", "test_session", timeout=30)
+        self.assertEqual((reply["success"], reply["stdout"]), (True, "Hello from secure Python!\n"))
+
+    def test_sessions_keep_what_they_know_until_they_are_reset(self):
+        self.run_code("x = 1")
+        self.assertEqual(self.run_code("print(x)")["stdout"], "1\n")
+        self.assertEqual(self.run_code("def f(): return 1\ndef g(): return f()\ng()")["result"], "1")
+        self.assertFalse(self.run_code("print(x)", "other")["success"])
+        self.assertIn("s1", self.service.ask("GET", "/sessions")[1]["active_sessions"])
+        self.assertEqual(self.service.ask("POST", "/sessions/s1/reset"), (200, {"message": "Session s1 reset"}))
+        self.assertIn("NameError", self.run_code("print(x)")["stderr"])
+        self.assertEqual(self.service.ask("DELETE", "/sessions/s1")[0], 200)
+        self.assertEqual(self.service.ask("DELETE", "/sessions/s1")[0], 404)
+
+    def test_failures_are_replies(self):
+        reply = self.run_code("1 / 0")
+        self.assertEqual((reply["success"], reply["error"]), (False, "Execution error: division by zero"))
+        self.assertIn("ZeroDivisionError", reply["stderr"])
+        begun = time.monotonic()
+        reply = self.run_code("while True: pass", timeout=1)
+        self.assertEqual(reply["error"], "Code execution timed out after 1 seconds")
+        self.assertLess(time.monotonic() - begun, 8)
+        reply = self.run_code("import os; os._exit(3)")
+        self.assertFalse(reply["success"])
+        self.assertEqual(self.run_code("print('a new one')")["stdout"], "a new one\n")
+
+    def test_files_are_named_when_they_are_new(self):
+        code = ("import matplotlib.pyplot as plt\nplt.hist([1, 2, 2, 3])\n"
+                "plt.savefig('similarity_hist.png'); plt.close()")
+        self.assertEqual(self.run_code(code, "files")["files_created"], ["similarity_hist.png"])
+        self.assertEqual(self.run_code("1", "files")["files_created"], [])
+
+    def test_faults_of_the_request_are_named(self):
+        ask = self.service.ask
+        for timeout in (0, 301):
+            status, reply = ask("POST", "/execute", {"session_id": "s", "code": "1", "timeout": timeout})
+            self.assertEqual((status, reply["detail"][0]["loc"]), (422, ["body", "timeout"]))
+        status, reply = ask("POST", "/execute", {"session_id": "s"})
+        self.assertEqual((status, reply["detail"][0]["type"]), (422, "missing"))
+        status, _ = ask("POST", "/execute", b"{", {"Content-Type": "application/json"})
+        self.assertEqual(status, 422)
+        self.assertEqual(ask("POST", "/execute", b"{}", {"Content-Type": "text/plain"})[0], 415)
+        body = {"session_id": "s", "code": "1", "enable_networking": True}
+        self.assertEqual(ask("POST", "/execute", body)[0], 403)
+        self.assertEqual(ask("POST", "/execute", {"session_id": "s", "code": "#" * (3 << 20)})[0], 413)
+
+
+class Sessions(ServiceTest):
+    def test_a_run_is_a_jail_of_its_own(self):
+        ask = self.service.ask
+        before = ask("GET", "/v1/sessions")[1]["sessions"]
+        status, reply = ask("POST", "/v1/run", {"code": "import pandas as pd\nprint(pd.__name__)\n6 * 7"})
+        self.assertEqual((status, reply["outcome"], reply["stdout"]), (200, "ok", "pandas\n"))
+        self.assertEqual(reply["value"]["type"], "number")
+        after = ask("GET", "/v1/sessions")[1]["sessions"]
+        self.assertEqual([each["id"] for each in after], [each["id"] for each in before])
+        self.assertEqual(ask("POST", "/v1/run", {"code": "1", "policy": "nope"})[0], 404)
+
+    def test_states_and_branches(self):
+        ask = self.service.ask
+        session = self.service.session()
+        self.value(session, "x = 1")
+        status, saved = ask("POST", session + "/savepoints")
+        self.assertEqual(status, 201)
+        self.value(session, "x = 2")
+        status, made = ask("POST", session + "/branch", {})
+        self.assertEqual(status, 201, made)
+        branch = "/v1/sessions/" + made["id"]
+        status, old = ask("POST", session + "/branch", saved)
+        self.assertEqual(self.value("/v1/sessions/" + old["id"], "x"), "1")
+        self.assertEqual(ask("POST", session + "/rollback", saved)[0], 200)
+        self.assertEqual((self.value(session, "x"), self.value(branch, "x")), ("1", "2"))
+        self.assertEqual(ask("POST", session + "/rollback", {"savepoint": 99})[0], 409)
+        status, reply = ask("POST", session + "/execute", {"code": "x = 5; 1/0", "transactional": True})
+        self.assertTrue(reply["rolled_back"])
+        self.assertEqual(self.value(session, "x"), "1")
+        self.assertEqual(ask("DELETE", session)[0], 200)
+        status, reply = ask("POST", branch + "/execute", {"code": "1"})  # it ends with its origin
+        self.assertTrue(status == 404 or reply["outcome"] == "ended", reply)
+
+    def test_displays_and_files(self):
+        ask = self.service.ask
+        session = self.service.session()
+        status, reply = ask("POST", session + "/execute",
+                            {"code": "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"})
+        png = base64.b64decode(reply["displays"][0]["binary"]["image/png"])
+        self.assertTrue(png.startswith(b"\x89PNG"))
+        content = bytes(range(256)) * 1000
+        self.assertEqual(ask("PUT", session + "/files/in.bin", content)[0], 200)
+        self.assertEqual(self.value(session, "len(open('/work/in.bin', 'rb').read())"), "256000")
+        status, back = ask("GET", session + "/files/in.bin", raw=True)
+        self.assertEqual((status, back), (200, content))
+        self.assertEqual(ask("GET", session + "/files/none")[0], 404)
+        self.assertEqual(ask("GET", session + "/files/..%2f..%2fetc%2fpasswd")[0], 404)
+
+    def test_output_comes_as_it_is_written(self):
+        session = self.service.session()
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)
+        code = "import time\nprint('first', flush=True)\nopen('/work/go').read() if 0 else time.sleep(1)\nprint('last')"
+        connection.request("POST", session + "/execute/stream", json.dumps({"code": code}),
+                           {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        self.assertEqual((reply.status, reply.getheader("content-type")), (200, "text/event-stream"))
+        events, begun = [], time.monotonic()
+        while line := reply.readline():
+            if line.startswith(b"event: "):
+                events.append((line[7:].strip().decode(), time.monotonic() - begun))
+        names = [name for name, _ in events]
+        self.assertEqual((names[0], names[-1]), ("stdout", "answer"))
+        self.assertGreater(events[-1][1] - events[0][1], 0.7)  # the first did not wait for the last
+        connection.close()
+
+    def test_a_client_that_goes_ends_what_it_asked_for(self):
+        session = self.service.session()
+        self.value(session, "x = 1")
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)
+        connection.request("POST", session + "/execute", json.dumps({"code": "while True: pass", "timeout": 60}),
+                           {"Content-Type": "application/json"})
+        connection.close()
+        begun = time.monotonic()
+        self.assertEqual(self.value(session, "x"), "1")
+        self.assertLess(time.monotonic() - begun, 20)
+
+    def test_an_interrupt_keeps_the_state(self):
+        session = self.service.session()
+        replies = []
+        body = {"code": "x = 3\nprint('on', flush=True)\nwhile True: pass", "timeout": 60}
+        thread = threading.Thread(target=lambda: replies.append(self.other(session, body)))
+        thread.start()
+        while not replies:
+            self.assertEqual(self.service.ask("POST", session + "/interrupt")[0], 200)
+            thread.join(0.3)
+        self.assertEqual(replies[0]["outcome"], "interrupted")
+
+    def other(self, session, body):
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=100)
+        connection.request("POST", session + "/execute", json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+
+
+class Files(ServiceTest):
+    def test_files_are_their_users_own(self):
+        ask = self.service.ask
+        content = b"a,b\n1,2\n"
+        status, made = ask("POST", "/v1/users/u1/files?filename=t.csv", content)
+        self.assertEqual((status, made["success"], made["metadata"]["filename"]), (201, True, "t.csv"), made)
+        path = "/v1/users/u1/files/" + made["file_id"]
+        self.assertEqual(ask("GET", path)[1]["file_size"], len(content))
+        self.assertEqual(ask("GET", path + "/content", raw=True), (200, content))
+        tag = self.service.headers["etag"]
+        self.assertEqual(ask("GET", path + "/content", headers={"If-None-Match": tag}, raw=True), (304, b""))
+        self.assertEqual(ask("GET", path.replace("u1", "u2"))[0], 404)
+        self.assertEqual(ask("DELETE", path.replace("u1", "u2"))[0], 404)
+        self.assertEqual(len(ask("GET", "/v1/users/u1/files")[1]["files"]), 1)
+        self.assertEqual(ask("DELETE", path)[0], 200)
+        self.assertEqual(ask("GET", path)[0], 404)
+        self.assertEqual(ask("POST", "/v1/users/u1/files?filename=..%2fx", b"x")[0], 400)
+        self.assertEqual(ask("POST", "/v1/users/u1/files", b"x")[0], 400)
+
+    def test_a_large_one_is_taken_and_a_larger_one_is_not(self):
+        most = 50 << 20
+        status, made = self.service.ask("POST", "/v1/users/u3/files?filename=big.bin", bytes(most))
+        self.assertEqual((status, made["metadata"]["file_size"]), (201, most))
+        reply = self.service.bytes(b"POST /v1/users/u3/files?filename=x HTTP/1.1\r\nHost: localhost\r\n"
+                                   b"Content-Length: %d\r\n\r\n" % (most + 1))
+        self.assertTrue(reply.startswith(b"HTTP/1.1 413 "), reply[:80])
+
+
+class Keys(unittest.TestCase):
+    def test_a_key_is_needed_once_there_is_one(self):
+        folder = tempfile.mkdtemp(prefix="service-keys-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "keys.json")
+        verb = [os.path.join(BIN, "jailagent"), "keys", "--keys", path]
+        keys = [subprocess.run([*verb, "add", name], check=True, capture_output=True, text=True).stdout.strip()
+                for name in ("one", "two")]
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertNotIn(keys[0], open(path).read())
+        service = Service(path, key=keys[0])
+        try:
+            self.assertEqual(service.ask("POST", "/execute", {"session_id": "s", "code": "x = 1"})[0], 200)
+            wrong = {"Authorization": "Bearer " + keys[0][:-1] + ("0" if keys[0][-1] != "0" else "1")}
+            self.assertEqual(service.ask("GET", "/sessions", headers=wrong)[0], 401)
+            self.assertEqual(service.ask("GET", "/healthz", headers=wrong)[0], 200)
+            self.assertEqual(service.ask("GET", "/sessions")[1]["count"], 1)
+            other = {"Authorization": "Bearer " + keys[1]}
+            self.assertEqual(service.ask("GET", "/sessions", headers=other)[1]["count"], 0)
+            self.assertEqual(service.ask("DELETE", "/sessions/s", headers=other)[0], 404)
+        finally:
+            self.assertEqual(service.end(), 0)
+
+    def test_without_a_key_it_is_for_loopback_alone(self):
+        done = subprocess.run([os.path.join(BIN, "jailagent"), "serve", "--listen", "0.0.0.0:0", "--keys", "/nonexistent/k"],
+                              capture_output=True, text=True, timeout=20)
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("loopback alone", done.stderr)
+
+
+class Wire(ServiceTest):
+    def status(self, text):
+        reply = self.service.bytes(text)
+        return int(reply.split(b" ")[1]) if reply else 0
+
+    def test_pages_of_other_sites_are_refused(self):
+        get = b"GET /sessions HTTP/1.1\r\nHost: %s\r\n%s\r\n"
+        self.assertEqual(self.status(get % (b"localhost", b"")), 200)
+        self.assertEqual(self.status(get % (b"evil.example", b"")), 421)
+        self.assertEqual(self.status(get % (b"127.0.0.1.evil.example:80", b"")), 421)
+        self.assertEqual(self.status(get % (b"localhost", b"Origin: https://evil.example\r\n")), 403)
+        self.assertEqual(self.status(get % (b"localhost", b"Origin: null\r\n")), 403)
+        self.assertEqual(self.status(get % (b"localhost:8000", b"Origin: http://localhost:8000\r\n")), 200)
+
+    def test_nothing_is_smuggled(self):
+        post = b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for fields in (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+                       b"Content-Length: 2\r\nContent-Length: 3\r\n",
+                       b"Transfer-Encoding: chunked, identity\r\n",
+                       b"Transfer-Encoding: xchunked\r\n",
+                       b"Content-Length: -1\r\n", b"Content-Length : 2\r\n", b"Host: other\r\n"):
+            self.assertEqual(self.status(post + fields + b"\r\n{}"), 400, fields)
+        self.assertEqual(self.status(b"GET /healthz HTTP/1.1\r\n\r\n"), 400)
+        self.assertEqual(self.status(b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400)
+        chunked = post + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        self.assertEqual(self.status(chunked), 422)  # its twin: well-formed, and read
+
+    def test_heads_bodies_and_connections_are_bounded(self):
+        self.assertEqual(self.status(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"), 431)
+        many = b"".join(b"X-%d: y\r\n" % i for i in range(5000))
+        self.assertEqual(self.status(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n"), 431)
+        self.assertEqual(self.status(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"), 413)
+        idle = [socket.create_connection(("127.0.0.1", self.service.port)) for _ in range(200)]
+        self.assertEqual(self.service.ask("GET", "/healthz")[0], 200)
+        for each in idle:
+            each.close()
+
+    def test_one_connection_serves_many_requests(self):
+        one = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        self.assertEqual(self.service.bytes(one * 5).count(b"HTTP/1.1 200 OK"), 5)
+
+    def test_the_unix_socket_is_served_too(self):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.service.unix)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: whatever\r\nConnection: close\r\n\r\n")
+            self.assertIn(b'{"status":"ok"}', connection.recv(65536))
+        self.assertEqual(os.stat(self.service.unix).st_mode & 0o777, 0o660)
+
+
+if __name__ == "__main__":
+    BIN = sys.argv.pop(1)
+    unittest.main(verbosity=1)
