@@ -1,17 +1,24 @@
 // What a session costs: to make, to execute in, to save, to roll back, to keep.
 //
-//     session_bench [--socket PATH] [--policy NAME] [--mib N] [--runs N] [--sessions N] [--json]
+//     session_bench [--socket PATH] [--policy NAME] [--mib N] [--runs N] [--idle N] [--json]
 //
 // --mib: what is loaded as a DataFrame before states are saved; the policy must allow it twice
 // over.
-// --sessions: how many idle ones the memory of one is measured with.
+// --idle: nothing but this many sessions, in each of which one cell has run, and what they hold:
+// proportional memory of their processes, memory of the kernel, and by how much less there is for
+// others. jaild must allow as many (--sessions-per-user, LimitNOFILE: twenty for each).
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "jail/launch/timeline.h"
 #include "jail/session/session.h"
@@ -22,7 +29,7 @@ using namespace jailrun;
 
 struct Options {
   std::string socket = wire::socket_path(), policy = "python";
-  int mib = 50, runs = 100, sessions = 0;
+  int mib = 50, runs = 100, idle = 0;
   bool json = false;
 };
 
@@ -123,12 +130,32 @@ void measure_calls(Client& client, const LeaseRequest& request, const Options& o
   report.add("execute `x`, 3 ms after the last", idle);
 }
 
+// A large file shown to a jail that waits: what a session costs with it, and without.
+void measure_file(Client& client, LeaseRequest request, const Options& options, Report& report) {
+  Fd file(::open(P_tmpdir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file.valid() || ::ftruncate(file.get(), 100 << 20) != 0) stop("no room for 100 MB");
+  Figures with, without;
+  for (int i = 0; i < options.runs / 5 + 1; ++i) {
+    for (const bool given : {false, true}) {
+      request.files.clear();
+      if (given) request.files.push_back({"big.csv", file.get()});
+      ::usleep(20'000);  // the pool fills again
+      const std::int64_t begun = monotonic_ns();
+      Session session = get(Session::create(client, request));
+      (given ? with : without).add(begun);
+      check(session.close());
+    }
+  }
+  report.add("create, beside the next", without);
+  report.add("create with a file of 100 MB", with);
+}
+
 void measure_states(Client& client, const LeaseRequest& request, const Options& options,
                     Report& report) {
   Session session = get(Session::create(client, request));
   must(session, "import numpy as np, pandas as pd\ndf = pd.DataFrame({'x': np.ones(" +
                     std::to_string(options.mib) + " << 17)})\nn = 0");
-  Figures save, back, trial, next;
+  Figures save, back, trial, next, branch;
   double memory = 0;
   for (int i = 0; i < options.runs; ++i) {
     const double before = available_mib();
@@ -147,31 +174,106 @@ void measure_states(Client& client, const LeaseRequest& request, const Options& 
     begun = monotonic_ns();
     (void)get(session.execute("n += 1", {.transactional = true}));
     trial.add(begun);
+    begun = monotonic_ns();
+    Session second = get(session.branch());
+    branch.add(begun);
+    check(second.close());
   }
   const std::string with = " with " + std::to_string(options.mib) + " MiB";
   report.add("save" + with, save);
   report.add("roll back" + with, back);
   report.add("first cell after it" + with, next);
   report.add("transactional `n += 1`" + with, trial);
+  report.add("branch" + with, branch);
   report.add("memory of a saved state" + with, memory, "MiB");
   check(session.close());
 }
 
-void measure_memory(Client& client, const LeaseRequest& request, int count, Report& report) {
+// --- idle ones ----------------------------------------------------------------------------------
+
+namespace fs = std::filesystem;
+
+double number_in(const fs::path& path, const std::string& key) {
+  std::ifstream file(path);
+  std::string word;
+  double value = 0;
+  if (key.empty()) return file >> value ? value : 0;
+  while (file >> word)
+    if (word == key && file >> value) return value;
+  return 0;
+}
+
+pid_t daemon_pid(const Client& client) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(client.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) stop("who is jaild?");
+  return peer.pid;
+}
+
+// Of a process and all below it, in MiB.
+double pss_mib(pid_t pid) {
+  const fs::path proc = "/proc/" + std::to_string(pid);
+  double sum = number_in(proc / "smaps_rollup", "Pss:") / 1024;
+  std::ifstream children(proc / "task" / std::to_string(pid) / "children");
+  for (pid_t child = 0; children >> child;) sum += pss_mib(child);
+  return sum;
+}
+
+// What the kernel holds for jails: page tables, stacks, sockets, tmpfs inodes.
+double kernel_mib() {
+  double sum = 0;
+  std::error_code error;
+  fs::recursive_directory_iterator at("/sys/fs/cgroup", error);
+  for (const fs::recursive_directory_iterator end; at != end; at.increment(error)) {
+    if (error) break;
+    if (!at->is_directory() || !at->path().filename().string().starts_with("jailrun-")) continue;
+    sum += number_in(at->path() / "memory.kmem.usage_in_bytes", "");
+    if (!fs::exists(at->path() / "cgroup.subtree_control")) continue;
+    if (at->path().filename().string().starts_with("jailrun-world-")) continue;
+    sum += number_in(at->path() / "memory.stat", "kernel");
+  }
+  return sum / (1 << 20);
+}
+
+void measure_idle(Client& client, const LeaseRequest& request, int count, Report& report) {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
   const auto waiting = [&] {
     double parked = 0;
     for (const Metric& metric : get(client.stats()))
       if (metric.name == "jaild_parked") parked += metric.value;
     return parked;
   };
+  const pid_t daemon = daemon_pid(client);
   std::vector<Session> sessions;
-  const double parked = waiting(), before = available_mib();
+  const double parked = waiting();
+  const double pss = pss_mib(daemon), kernel = kernel_mib(), available = available_mib();
   for (int i = 0; i < count; ++i) {
-    sessions.push_back(get(Session::create(client, request)));
-    must(sessions.back(), "x = 1");
+    Expected<Session> session = Session::create(client, request);
+    if (!session) {
+      std::fprintf(stderr, "session_bench: no more than %d: %s\n", i,
+                   session.error().line().c_str());
+      break;
+    }
+    must(*session, "x = 1");
+    sessions.push_back(std::move(*session));
   }
-  while (waiting() < parked) ::usleep(10'000);
-  report.add("memory of an idle session", (before - available_mib()) / count, "MiB");
+  // As many wait as before: those in stock are not counted.
+  for (int i = 0; waiting() != parked && i < 9000; ++i) ::usleep(10'000);
+  const auto all = static_cast<double>(sessions.size());
+  report.add("idle sessions", all, "");
+  report.add("proportional memory of one (Pss)", (pss_mib(daemon) - pss) / all, "MiB");
+  report.add("memory of the kernel for one", (kernel_mib() - kernel) / all, "MiB");
+  report.add("less in MemAvailable for one", (available - available_mib()) / all, "MiB");
+  Figures first;
+  for (Session& session : sessions) {
+    const std::int64_t begun = monotonic_ns();
+    must(session, "x");
+    first.add(begun);
+  }
+  report.add("execute `x` in each of them", first);
   for (Session& session : sessions) check(session.close());
 }
 
@@ -184,14 +286,18 @@ int main(int argc, char** argv) {
   app.add_option("--policy", options.policy, "of the sessions")->capture_default_str();
   app.add_option("--mib", options.mib, "size of the DataFrame")->capture_default_str();
   app.add_option("--runs", options.runs, "of each thing")->capture_default_str();
-  app.add_option("--sessions", options.sessions, "idle sessions, for their memory");
+  app.add_option("--idle", options.idle, "only this: so many idle sessions, and what they hold");
   app.add_flag("--json", options.json, "as JSON");
   CLI11_PARSE(app, argc, argv);
   Client client = get(Client::connect(options.socket));
   LeaseRequest request;
   request.policy = options.policy;
   Report report(options.json);
+  if (options.idle > 0) {
+    measure_idle(client, request, options.idle, report);
+    return 0;
+  }
   measure_calls(client, request, options, report);
+  measure_file(client, request, options, report);
   measure_states(client, request, options, report);
-  if (options.sessions > 0) measure_memory(client, request, options.sessions, report);
 }
