@@ -25,6 +25,7 @@ enum class Option : int {
   Verbose = 'v',
   Cold = 256,
   Json,
+  Package,
   Warm,
 };
 
@@ -49,7 +50,9 @@ inline constexpr OptionInfo kOptions[] = {
      "(default: python for run, exec for exec)"},
     {Option::File, "file", "SRC[:NAME]", true, kBothVerbs,
      "show the file SRC to the guest, read-only, as /data/NAME (default: its own name); "
-     "a large one is mounted, not copied"},
+     "a large one is mounted, not copied; store:ID[:NAME] is one of `jailrun files`"},
+    {Option::Package, "package", "NAME", true, kBothVerbs,
+     "put an approved package on Python's path, read-only: `jailrun packages ls` shows which"},
     {Option::Out, "out", "DIR", false, kBothVerbs,
      "put what the guest leaves in /work into DIR, made where missing; "
      "without it those files are only counted"},

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <map>
 
+#include "agent/base/text.h"
 #include "agent/offline/question.h"
-#include "agent/text.h"
 
 namespace jailrun::agent::offline {
 namespace {

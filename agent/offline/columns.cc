@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "agent/text.h"
+#include "agent/base/text.h"
 
 namespace jailrun::agent::offline {
 namespace {

@@ -1,7 +1,7 @@
 // Where a question speaks of a column or of a value in one.
 #pragma once
 
-#include "agent/data.h"
+#include "agent/data/data.h"
 #include "agent/offline/words.h"
 
 namespace jailrun::agent::offline {

@@ -1,5 +1,5 @@
+#include "agent/base/text.h"
 #include "agent/offline/reader.h"
-#include "agent/text.h"
 
 namespace jailrun::agent::offline {
 namespace {

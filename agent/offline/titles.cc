@@ -1,7 +1,7 @@
 #include <algorithm>
 
+#include "agent/base/text.h"
 #include "agent/offline/question.h"
-#include "agent/text.h"
 
 namespace jailrun::agent::offline {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <set>
 
-#include "agent/text.h"
+#include "agent/base/text.h"
 
 namespace jailrun::agent::offline {
 namespace {

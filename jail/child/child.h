@@ -57,10 +57,11 @@ struct HostPlan {
 };
 
 struct InputArgs {
-  const char* name;     // one path component below /data
+  const char* name;     // one path component below /data, or /packages
   int tree_fd;          // a detached mount of the file, or -1
   const char* content;  // where tree_fd is -1: bytes to copy
   std::size_t size;
+  bool is_package;  // a layer: tree_fd is a directory, seen below /packages
 };
 
 struct ChildArgs {
@@ -78,7 +79,7 @@ struct ChildArgs {
   const char* hostname;
   const char* workdir;
 
-  const InputArgs* inputs;  // mounted on /data
+  const InputArgs* inputs;  // mounted on /data and /packages
   std::size_t input_count;
   const InputArgs* script;  // copied to /run, or null
 

@@ -140,22 +140,32 @@ void mount_tmpfs(const ChildArgs* args, int root, int (&held)[kTmpfsCount]) {
   end(args, Stage::MountTmpfs);
 }
 
+namespace {
+
+// The inputs of one kind, below `target`: files have a file to be mounted on, layers a directory.
+void mount_inputs(const ChildArgs* args, int root, const char* target, bool packages) {
+  long dir = -1;
+  for (unsigned i = 0; i < args->input_count; ++i) {
+    InputArgs input = args->inputs[i];
+    if (input.is_package != packages) continue;
+    if (dir < 0) dir = small_tmpfs(args, Stage::MountData, root, target);
+    if (input.tree_fd >= 0) input.size = 0;
+    must(args, Stage::MountData,
+         packages ? sys(SYS_mkdirat, dir, ptr(input.name), 0755) : write_new_file(dir, input), i);
+    if (input.tree_fd < 0) continue;
+    must(args, Stage::MountData,
+         sys(SYS_move_mount, input.tree_fd, ptr(""), dir, ptr(input.name), kMoveMountFromEmptyPath),
+         i);
+  }
+  if (dir >= 0) must(args, Stage::MountData, set_attributes(dir, kMountRdonly));
+}
+
+}  // namespace
+
 void mount_data(const ChildArgs* args, int root) {
   begin(args, Stage::MountData);
-  if (args->input_count > 0) {
-    const long data = small_tmpfs(args, Stage::MountData, root, "data");
-    for (unsigned i = 0; i < args->input_count; ++i) {
-      InputArgs input = args->inputs[i];
-      if (input.tree_fd >= 0) input.size = 0;
-      must(args, Stage::MountData, write_new_file(data, input), i);
-      if (input.tree_fd < 0) continue;
-      must(args, Stage::MountData,
-           sys(SYS_move_mount, input.tree_fd, ptr(""), data, ptr(input.name),
-               kMoveMountFromEmptyPath),
-           i);
-    }
-    must(args, Stage::MountData, set_attributes(data, kMountRdonly));
-  }
+  mount_inputs(args, root, "data", false);
+  mount_inputs(args, root, "packages", true);
   if (args->script != nullptr) {
     const long run = small_tmpfs(args, Stage::MountData, root, "run");
     must(args, Stage::MountData, write_new_file(run, *args->script));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "jail/spec/environment.h"
+#include "jail/sys/landlock.h"
 
 namespace jailrun {
 namespace {
@@ -85,6 +86,7 @@ Expected<std::unique_ptr<Plan>> compile(const Spec& spec) {
   copy_name(plan->image, spec.image);
   copy_limits(spec, *plan);
   plan->exec_writable = spec.files.exec;
+  plan->packages = spec.packages;
   plan->network = spec.network == SpecNetwork::Loopback ? NetworkMode::Loopback : NetworkMode::None;
   plan->pool = {spec.pool.min.get(), spec.pool.max.get(), spec.pool.children.get(),
                 spec.pool.age_ns.get(), spec.pool.share == PoolShare::Policy};

@@ -20,8 +20,7 @@ Expected<std::unique_ptr<Plan>> compile(const Spec& spec);
 // The filter alone, as seccomp(2) takes it.
 Expected<std::vector<sock_filter>> compile_filter(const Spec& spec);
 
-// Rights for a Landlock ABI (0: none), and the ABI of this kernel.
+// Rights for a Landlock ABI (0: none).
 LandlockPlan landlock_plan(int abi, NetworkMode network);
-int landlock_abi();
 
 }  // namespace jailrun

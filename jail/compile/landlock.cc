@@ -1,6 +1,3 @@
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "jail/compile/compile.h"
 
 namespace jailrun {
@@ -37,12 +34,6 @@ std::uint64_t fs_rights(int abi) {
 }
 
 }  // namespace
-
-int landlock_abi() {
-  constexpr unsigned kVersion = 1;  // LANDLOCK_CREATE_RULESET_VERSION
-  const long abi = syscall(SYS_landlock_create_ruleset, nullptr, 0, kVersion);
-  return abi < 0 ? 0 : static_cast<int>(abi);
-}
 
 LandlockPlan landlock_plan(int abi, NetworkMode network) {
   LandlockPlan plan{};

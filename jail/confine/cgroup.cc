@@ -52,9 +52,11 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
     made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
   }
   if (made != 0) {
-    return std::unexpected(
-        sys_error(Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
-                  "run as root or have the group delegated; see `jailrun doctor`"));
+    const bool read_only = errno == EROFS;
+    return std::unexpected(sys_error(
+        Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
+        read_only ? "have it mounted writable in this container (podman run --systemd=always)"
+                  : "run as root, or ask a jaild that runs as root"));
   }
   leaf.dir = Fd(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!leaf.dir.valid() || ::flock(leaf.dir.get(), LOCK_EX | LOCK_NB) != 0) {

@@ -65,10 +65,8 @@ bool set_attributes(const Fd& tree, std::uint64_t attributes, int userns) {
 // mount needs.
 Fd id_mapping(const struct stat& st, std::uint32_t to) {
   uapi::clone_args args{};
-  int pidfd = -1;
   const pid_t owner = ::getpid();
-  args.flags = CLONE_NEWUSER | uapi::kClonePidfd;
-  args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  args.flags = CLONE_NEWUSER;
   args.exit_signal = SIGCHLD;
   const long child = ::syscall(SYS_clone3, &args, sizeof args);
   if (child < 0) return {};
@@ -78,7 +76,6 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
     if (::getppid() != owner) ::_exit(0);
     for (;;) ::pause();
   }
-  const Fd process(pidfd);
   const std::string dir = "/proc/" + std::to_string(child);
   const Fd proc(::open(dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   const std::string uid = std::to_string(st.st_uid) + " " + std::to_string(to) + " 1\n";
@@ -88,7 +85,7 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
       write_file_at(proc.get(), "gid_map", gid) == 0) {
     userns = Fd(::openat(proc.get(), "ns/user", O_RDONLY | O_CLOEXEC));
   }
-  ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+  ::kill(static_cast<pid_t>(child), SIGKILL);  // its pid is ours until it is reaped
   while (::waitpid(static_cast<pid_t>(child), nullptr, 0) < 0 && errno == EINTR) {
   }
   return userns;
@@ -171,6 +168,14 @@ std::size_t utf8_length(const std::string& text, std::size_t at) {
   return 0;
 }
 
+constexpr std::size_t kSmallCopyBytes = 65536;  // of a memfd: it cannot change, and costs nothing
+
+// A memfd that nobody can write any more: a copy of it is as good as itself.
+bool sealed(const Fd& file) {
+  const int seals = ::fcntl(file.get(), F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_WRITE) != 0;
+}
+
 bool declares_encoding(const std::string& script) {
   std::size_t end = script.find('\n');
   if (end != std::string::npos) end = script.find('\n', end + 1);
@@ -202,6 +207,7 @@ Expected<Input> open_input(const InputSource& source, std::uint32_t host_uid,
   if (::fstat(opened.file.get(), &st) == 0) input.tree = mounted(opened.file, st, host_uid);
   if (input.tree.valid()) return input;
   TRY(input.content, read_whole(opened.file, source.path, kMaxCopyBytes, "input"));
+  if (sealed(opened.file) && input.content.size() <= kSmallCopyBytes) return input;
   warnings.push_back("input " + input.name +
                      " was copied: its file system cannot be mounted for the guest's id");
   return input;
@@ -227,14 +233,14 @@ Expected<Input> open_input_fd(Fd file, const std::string& name, std::uint32_t ho
   if (input.tree.valid()) return input;
   // Reading a file of the client's could block for as long as its file system likes; a memfd
   // cannot, and one that is sealed does not change while it is read.
-  const int seals = ::fcntl(file.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_WRITE) == 0 || ::lseek(file.get(), 0, SEEK_SET) != 0) {
+  if (!sealed(file) || ::lseek(file.get(), 0, SEEK_SET) != 0) {
     return std::unexpected(
         bad_input("mount", 0, "input " + name + " cannot be mounted for the guest's id",
                   "put it on another file system, send it as a sealed memfd, or run with --cold"));
   }
   TRY(input.content, read_whole(file, name, kMaxCopyBytes, "input"));
-  warnings.push_back("input " + name + " was copied: it cannot be mounted for the guest's id");
+  if (input.content.size() > kSmallCopyBytes)
+    warnings.push_back("input " + name + " was copied: it cannot be mounted for the guest's id");
   return input;
 }
 

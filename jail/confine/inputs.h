@@ -10,9 +10,10 @@
 namespace jailrun {
 
 struct Input {
-  std::string name;     // one path component, below /data
-  Fd tree;              // a detached read-only mount of the file itself, or empty
-  std::string content;  // the copy, where there is no mount
+  std::string name;         // one path component, below /data
+  Fd tree;                  // a detached read-only mount of the file itself, or empty
+  std::string content;      // the copy, where there is no mount
+  bool is_package = false;  // a layer, below /packages: `tree` is a directory
 };
 
 struct InputSource {

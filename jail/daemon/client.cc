@@ -82,6 +82,8 @@ Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {
     lease.add_uint64(fields::Lease::QueueNs, request.queue_ns);
     lease.add_bool(fields::Lease::WantsFiles, request.wants_files);
     lease.add_bool(fields::Lease::Session, request.session);
+    for (const std::string& each : request.packages)
+      lease.add_string(fields::Lease::Packages, each);
     if (!request.first.empty())
       lease.add_bytes(fields::Lease::First, request.first.data(), request.first.size());
   }

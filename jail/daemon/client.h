@@ -34,6 +34,7 @@ struct LeaseRequest {
   std::uint64_t queue_ns = 10'000'000'000;
   bool wants_files = false;
   bool session = false;  // Leased::session names it; it stays when the connection ends
+  std::vector<std::string> packages{};  // by name, for /packages
   // What jaild puts into the request pipe before it answers; of at most kMaxFirstBytes. Longer ones
   // are written by the client, to Leased::to_request.
   // Not for sessions.

@@ -10,6 +10,7 @@
 
 #include "jail/daemon/encode.h"
 #include "jail/daemon/server.h"
+#include "jail/launch/packages.h"
 #include "jail/run/frames.h"
 
 namespace jailrun {
@@ -155,6 +156,11 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
   for (int i = 0; i < request.files_size(); ++i)
     pending.files.push_back(
         {request.files(i), std::move(descriptors[static_cast<std::size_t>(i)])});
+  if (request.packages_size() > 0) {
+    auto layers = open_packages(plan, {request.packages().begin(), request.packages().end()});
+    if (!layers) return std::unexpected(refusal_from(refusal::kPackageUnavailable, layers.error()));
+    pending.packages = std::move(*layers);
+  }
   auto pool = server_.pool_for(*policy, pending.owner);
   if (!pool) return std::unexpected(pool.error());
   pending.pool = *pool;
@@ -216,7 +222,8 @@ void Connection::granted(std::uint64_t ticket, std::expected<Loan, Refusal> loan
                                                    pending.request.wants_files()});
   std::vector<std::string> warnings;
   const std::string first = is_session ? session_hello() : pending.request.first();
-  if (const Expected<void> ready = lease->prepare(std::move(pending.files), first, warnings);
+  if (const Expected<void> ready =
+          lease->prepare(std::move(pending.files), std::move(pending.packages), first, warnings);
       !ready) {
     const Error& error = ready.error();
     const std::string_view name = error.object == "mount"            ? refusal::kFileNotMountable

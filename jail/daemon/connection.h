@@ -37,6 +37,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Pending {
     daemon::Lease request;
     std::vector<InputFile> files;
+    std::vector<Input> packages;
     Owner owner;
     LeaseLimits limits;
     bool narrowed = false;

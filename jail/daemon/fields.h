@@ -19,7 +19,8 @@ enum class Lease : Tag {
   QueueNs,
   WantsFiles,
   First,
-  Session
+  Session,
+  Packages
 };
 enum class Kill : Tag { Lease = 1, Cancelled, OutputExceeded };
 enum class Query : Tag { Request = 1, Lease };  // PsQuery, StatsQuery, KillJail, Done

@@ -33,8 +33,8 @@ JailLease::~JailLease() {
   if (loan_.jail != nullptr && loan_.jail->holder == this) loan_.world->discard(*loan_.jail);
 }
 
-Expected<void> JailLease::prepare(std::vector<InputFile> files, std::string_view first,
-                                  std::vector<std::string>& warnings) {
+Expected<void> JailLease::prepare(std::vector<InputFile> files, std::vector<Input> inputs,
+                                  std::string_view first, std::vector<std::string>& warnings) {
   WarmJail& jail = *loan_.jail->jail;
   Expected<void> ready;
   if (terms_.narrowed) {
@@ -42,8 +42,7 @@ Expected<void> JailLease::prepare(std::vector<InputFile> files, std::string_view
     ready = jail.limit({limits.memory_bytes, static_cast<std::uint32_t>(limits.pids),
                         static_cast<std::uint32_t>(limits.cpu_millis)});
   }
-  if (ready && !files.empty()) {
-    std::vector<Input> inputs;
+  if (ready && (!files.empty() || !inputs.empty())) {
     for (InputFile& each : files) {
       Expected<Input> input =
           open_input_fd(std::move(each.file), each.name, jail.host_uid(), warnings);

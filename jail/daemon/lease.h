@@ -41,10 +41,10 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   JailLease(const JailLease&) = delete;
   JailLease& operator=(const JailLease&) = delete;
 
-  // Gives the jail what the lease says: limits, files, and then what its client has to say first.
-  // Error: then the jail is gone already.
-  Expected<void> prepare(std::vector<InputFile> files, std::string_view first,
-                         std::vector<std::string>& warnings);
+  // Gives the jail what the lease says: limits, files, packages (of open_packages()), and then what
+  // its client has to say first. Error: then the jail is gone already.
+  Expected<void> prepare(std::vector<InputFile> files, std::vector<Input> packages,
+                         std::string_view first, std::vector<std::string>& warnings);
   WarmJail::Ends take_ends() { return loan_.jail->jail->take_ends(); }
   // From here on it is watched, and `done` is called when it is over.
   void start(Done done);

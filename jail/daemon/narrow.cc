@@ -108,7 +108,8 @@ std::expected<LeaseLimits, Refusal> narrow(const Spec& spec, const LeaseLimits& 
       return refuse(refusal::kBadValue, path + ": " + in_quotes(value) + " does not fit",
                     path + " takes " + field->how);
     }
-    if (*wanted > from.*(field->value)) {
+    const bool is_wall = field->value == &LeaseLimits::wall_ns;
+    if (*wanted > (is_wall ? spec.limits.wall_most_ns.get() : from.*(field->value))) {
       return refuse(refusal::kNotNarrower,
                     path + "=" + value + " is more than policy " + spec.name + " allows",
                     "ask for less, run with --cold, or install a policy that allows it");
@@ -117,7 +118,7 @@ std::expected<LeaseLimits, Refusal> narrow(const Spec& spec, const LeaseLimits& 
     own_cpu_time |= field->value == &LeaseLimits::cpu_ns;
   }
   // The default follows wall and cpus (policy.proto).
-  if (!own_cpu_time) to.cpu_ns = std::min(to.cpu_ns, to.wall_ns / 1000 * to.cpu_millis);
+  if (!own_cpu_time) to.cpu_ns = to.wall_ns / 1000 * to.cpu_millis;
   return to;
 }
 

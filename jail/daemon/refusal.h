@@ -32,6 +32,7 @@ inline constexpr std::string_view kQueueFull = "QueueFull", kDeadlineExceeded = 
                                   kTooManyOwners = "TooManyOwners",
                                   kTooManyConnections = "TooManyConnections", kBadFile = "BadFile",
                                   kFileNotMountable = "FileNotMountable",
+                                  kPackageUnavailable = "PackageUnavailable",
                                   kWarmupFailed = "WarmupFailed", kBuildFailed = "BuildFailed",
                                   kNoSuchJail = "NoSuchJail", kNoSuchSession = "NoSuchSession",
                                   kSessionBusy = "SessionBusy",

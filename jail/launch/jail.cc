@@ -34,8 +34,8 @@ Jail::~Jail() {
 
 void Jail::kill() const {
   cgroup_.kill();
-  // Init alone may not be in its cgroup yet; with it the kernel ends the whole pid namespace.
-  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+  // With init the kernel ends the whole pid namespace. Its pid is ours until it is reaped.
+  if (!reaped_ && init_ > 0) ::kill(init_, SIGKILL);
 }
 
 bool Jail::reap(int& status) {
@@ -105,6 +105,12 @@ Expected<void> Launch::open_image() {
 }
 
 Expected<void> Launch::lease_uid() {
+  // Said at once, and once: otherwise each thing that root alone may do would be refused in turn.
+  if (::geteuid() != 0) {
+    return std::unexpected(
+        Error{Stage::LeaseUid, "rights", EPERM, "a plain user cannot build a jail of its own yet",
+              "ask a jaild that runs as root (`jailrun run` finds it), or run as root"});
+  }
   TRY(run_dir_, open_run_dir());
   TRY(lease_, UidLease::acquire(run_dir_));
   return {};
@@ -121,6 +127,9 @@ Expected<void> Launch::open_inputs() {
     }
     inputs_.push_back(std::move(input));
   }
+  if (request_.packages.empty()) return {};
+  TRY(std::vector<Input> layers, open_packages(plan_, request_.packages));
+  std::ranges::move(layers, std::back_inserter(inputs_));
   return {};
 }
 
@@ -190,6 +199,8 @@ Expected<void> Launch::clone(Jail& jail) {
     // The caller's directory is gone or closed to it: stay in the image, which nobody can write to.
   }
   if (child < 0) {
+    if (std::optional<Error> named = lacking_feature(Stage::Clone, error, 0))
+      return std::unexpected(std::move(*named));
     return std::unexpected(Error{Stage::Clone, "namespaces", error,
                                  "cannot create the jail's namespaces",
                                  "run `jailrun doctor` to see what this host allows"});

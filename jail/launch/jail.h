@@ -22,6 +22,7 @@ namespace jailrun {
 struct LaunchRequest {
   std::vector<std::string> argv;  // argv[0] is looked for in the guest's PATH if it has no '/'
   std::vector<InputSource> inputs;
+  std::vector<std::string> packages;  // names of layers, for /packages
   // Where not empty, a copy of `script` lies at /run/SCRIPT_NAME, read-only.
   std::string script_name, script;
   bool wants_stdin = false;  // a pipe; otherwise the guest's stdin is empty

@@ -11,6 +11,7 @@
 #include "jail/confine/net.h"
 #include "jail/launch/attest.h"
 #include "jail/launch/jail.h"
+#include "jail/launch/packages.h"
 #include "jail/launch/parts.h"
 
 namespace jailrun {

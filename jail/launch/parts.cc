@@ -18,8 +18,17 @@ std::string state_dir() {
   return std::string(home != nullptr ? home : "") + "/.local/share/jailrun";
 }
 
+std::string image_path(const std::string& image) {
+  const std::string below = "/rootfs/" + image + "/tree", own = state_dir() + below;
+  const std::string systems = "/var/lib/jailrun" + below;
+  const bool chosen = std::getenv("JAILRUN_STATE_DIR") != nullptr;
+  return !chosen && ::access(own.c_str(), F_OK) != 0 && ::access(systems.c_str(), F_OK) == 0
+             ? systems
+             : own;
+}
+
 Expected<Fd> open_image(const Plan& plan) {
-  const std::string path = state_dir() + "/rootfs/" + plan.image + "/tree";
+  const std::string path = image_path(plan.image);
   const std::string remedy =
       std::string("build it with `jailrun rootfs build --image ") + plan.image + "`";
   Fd image(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

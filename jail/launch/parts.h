@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace jailrun {
 // Where images live: $JAILRUN_STATE_DIR, /var/lib/jailrun for root, ~/.local/share/jailrun
 // otherwise.
 std::string state_dir();
+
+// Where the image of this name lies: among the user's own, else among the system's.
+std::string image_path(const std::string& image);
 
 // The image that the Plan names; refused where other users could change it.
 Expected<Fd> open_image(const Plan& plan);
@@ -37,6 +41,9 @@ bool receive_mounts(const Fd& control, HeldMounts& mounts);
 // The mounts of a jail without inputs.
 std::vector<ExpectedMount> standard_mounts(const Plan& plan);
 
+// The Error of a step that failed for want of something in the kernel or of the host's permission,
+// naming it; nothing where it failed for another reason. `index` as the child reports it.
+std::optional<Error> lacking_feature(Stage stage, int errno_value, unsigned index);
 // The Error for a step that failed in the child.
 Error describe(Stage stage, int errno_value, unsigned index);
 // What a child said before it ended, or which step it did not survive.

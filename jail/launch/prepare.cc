@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -84,10 +85,11 @@ void Launch::prepare_child() {
   host_ = make_host_plan(plan_);
   prepare_exec();
   for (const Input& input : inputs_) {
-    input_args_.push_back(
-        {input.name.c_str(), input.tree.get(), input.content.data(), input.content.size()});
+    input_args_.push_back({input.name.c_str(), input.tree.get(), input.content.data(),
+                           input.content.size(), input.is_package});
   }
-  script_args_ = {request_.script_name.c_str(), -1, request_.script.data(), request_.script.size()};
+  script_args_ = {request_.script_name.c_str(), -1, request_.script.data(), request_.script.size(),
+                  false};
 
   for (const Fd& file : cgroup_->task_files()) task_files_.push_back(file.get());
   child_.task_files = task_files_.data();
@@ -127,9 +129,17 @@ std::vector<ExpectedMount> standard_mounts(const Plan& plan) {
 
 std::vector<ExpectedMount> Launch::expected_mounts() const {
   std::vector<ExpectedMount> mounts = standard_mounts(plan_);
-  if (!inputs_.empty()) mounts.push_back({"/data", "ro,nosuid,nodev,noexec"});
+  const auto has = [&](bool packages) {
+    return std::ranges::any_of(inputs_, [&](const Input& i) { return i.is_package == packages; });
+  };
+  if (has(false)) mounts.push_back({"/data", "ro,nosuid,nodev,noexec"});
+  if (has(true)) mounts.push_back({"/packages", "ro,nosuid,nodev,noexec"});
   for (const Input& input : inputs_) {
     if (!input.tree.valid()) continue;
+    if (input.is_package) {  // its libraries are mapped executable
+      mounts.push_back({"/packages/" + input.name, "ro,nosuid,nodev"});
+      continue;
+    }
     // mountinfo writes blanks and backslashes as octal.
     std::string target = "/data/";
     for (const char c : input.name) {
@@ -147,6 +157,7 @@ std::vector<ExpectedMount> Launch::expected_mounts() const {
 Error injected(Stage stage) { return describe(stage, EIO, 0); }
 
 Error describe(Stage stage, int errno_value, unsigned index) {
+  if (std::optional<Error> named = lacking_feature(stage, errno_value, index)) return *named;
   std::string step(info(stage).name);
   for (char& c : step) c = c == '_' ? ' ' : c;
   std::string remedy = "run `jailrun doctor` to see what this host allows";

@@ -137,9 +137,18 @@ Expected<PolicySource> find_policy(std::string_view name) {
   return std::unexpected(unknown_policy(name));
 }
 
+std::vector<std::string> base_dirs(const PolicySource& source) {
+  std::vector<std::string> dirs;
+  if (source.text.find("base:") == std::string::npos) return dirs;
+  for (const std::string& groups : source.group_dirs) dirs.push_back(directory_of(groups));
+  return dirs;
+}
+
 std::string group_stamp(const PolicySource& source) {
   std::string stamp;
-  for (const std::string& directory : source.group_dirs) {
+  std::vector<std::string> dirs = source.group_dirs;
+  for (std::string& each : base_dirs(source)) dirs.push_back(std::move(each));
+  for (const std::string& directory : dirs) {
     for (const std::string& entry : policy_files(directory)) {
       struct stat info{};
       const std::string path = directory + "/" + entry;

@@ -40,8 +40,11 @@ Expected<PolicySource> find_policy(std::string_view name);
 // One file, regular and at most kPolicyMaxBytes.
 Expected<std::string> read_policy_file(const std::string& path);
 
-// Changes whenever a group file does: name, inode, size and change time of each. With the policy's
-// text it says all that a Plan is compiled from.
+// Where the policy that it is based on may lie, in order; none where its text names none.
+std::vector<std::string> base_dirs(const PolicySource& source);
+
+// Changes whenever a group file or a possible base does: name, inode, size and change time of each.
+// With the policy's text it says all that a Plan is compiled from.
 std::string group_stamp(const PolicySource& source);
 
 }  // namespace jailrun

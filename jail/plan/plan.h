@@ -48,7 +48,7 @@ struct LandlockPlan {
 
 struct Plan {
   static constexpr std::uint32_t kMagic = 0x6a72706c;  // "jrpl"
-  static constexpr std::uint32_t kVersion = 3;
+  static constexpr std::uint32_t kVersion = 4;
 
   std::uint32_t magic, version, size;
   char policy[64];
@@ -65,6 +65,7 @@ struct Plan {
   TmpfsPlan tmp, work, shm;
   bool exec_writable;  // tmpfs without noexec
   NetworkMode network;
+  bool packages;  // whether layers of approved packages may be mounted
 
   std::array<RlimitPlan, 12> rlimits;
   std::uint32_t rlimit_count;

@@ -202,8 +202,8 @@ Expected<void> WarmJail::limit(const Late& late) {
 Expected<void> WarmJail::attach(const std::vector<Input>& inputs) {
   std::vector<child::InputArgs> names;
   for (const Input& input : inputs)
-    names.push_back(
-        {input.name.c_str(), input.tree.get(), input.content.data(), input.content.size()});
+    names.push_back({input.name.c_str(), input.tree.get(), input.content.data(),
+                     input.content.size(), input.is_package});
   child::AttachArgs args{};
   args.base.report = &reports_->init;
   args.base.plan = &world_.plan_;

@@ -84,12 +84,12 @@ bool printable(std::string_view name, std::string& text) {
       if (i + k >= name.size() || (static_cast<unsigned char>(name[i + k]) & 0xc0) != 0x80)
         length = 0;
     }
-    // C0, DEL, C1 (as UTF-8: c2 80 to c2 9f) and the bidirectional overrides of U+202A.., U+2066..
+    // C0, DEL, C1 (as UTF-8: c2 80 to c2 9f), the separators of lines and the bidirectional
+    // overrides: U+2028 to U+202E and U+2066 to U+206E.
     const std::string_view sequence = name.substr(i, length);
     const bool bidirectional =
-        length == 3 && (sequence.starts_with("\xe2\x80") || sequence.starts_with("\xe2\x81")) &&
-        ((static_cast<unsigned char>(sequence[2]) >= 0xa6 &&
-          static_cast<unsigned char>(sequence[2]) <= 0xae));
+        length == 3 && ((sequence >= "\xe2\x80\xa8" && sequence <= "\xe2\x80\xae") ||
+                        (sequence >= "\xe2\x81\xa6" && sequence <= "\xe2\x81\xae"));
     const bool control =
         c < 0x20 || c == 0x7f ||
         (c == 0xc2 && length == 2 && static_cast<unsigned char>(name[i + 1]) < 0xa0);
@@ -342,8 +342,12 @@ Expected<Collection> collect(const CollectRequest& request) {
   while (::waitpid(walk.pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (collection && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+    const bool openat2 = WEXITSTATUS(status) == kNoOpenat2;
     return std::unexpected(
-        Error{Stage::Collect, "/work", 0, "the collector could not start", "see `jailrun doctor`"});
+        Error{Stage::Collect, "/work", 0,
+              openat2 ? "files cannot be taken out of /work without openat2 (kernel 5.6)"
+                      : "the collector could not start",
+              "run `jailrun doctor` to see what this host allows"});
   }
   return collection;
 }

@@ -186,7 +186,9 @@ void collector_main(int work, int socket, std::uint32_t host_uid, CollectorLimit
   ::syscall(SYS_close_range, 0, 2, 0);
   // The held descriptor of the mount is an O_PATH one: a directory can be read only when opened.
   const int root = ::openat(3, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (root < 0 || !drop_rights(host_uid) || !install_filter()) ::_exit(1);
+  if (root < 0 || !drop_rights(host_uid)) ::_exit(1);
+  if (::syscall(SYS_openat2, -1, "", nullptr, 0) < 0 && errno == ENOSYS) ::_exit(kNoOpenat2);
+  if (!install_filter()) ::_exit(1);
   walk(root, 4, limits);
   ::syscall(SYS_exit_group, 0);
   __builtin_unreachable();

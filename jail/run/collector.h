@@ -26,6 +26,10 @@ struct CollectorLimits {
   std::uint32_t depth;    // directories below /work
 };
 
+// Its exit status where the kernel lacks openat2 (5.6), without which no path of a guest's is
+// followed.
+inline constexpr int kNoOpenat2 = 3;
+
 // Runs in a forked child; sends FoundMessages on `socket` (SOCK_SEQPACKET) and exits. Never
 // returns.
 [[noreturn]] void collector_main(int work, int socket, std::uint32_t host_uid,

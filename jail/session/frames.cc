@@ -8,6 +8,7 @@ namespace jailrun {
 namespace {
 
 constexpr std::size_t kHeader = 12;
+constexpr std::size_t kKeptBytes = 1 << 20;  // a buffer that was larger is given back
 constexpr int kMostLevels = 200;  // whoever copies or prints JSON goes as deep as it does
 
 bool too_deep(std::string_view text) {
@@ -47,44 +48,53 @@ std::uint64_t number_of(const Json& head, const char* key) {
   return found != head.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
 }
 
+void AnswerReader::put(std::string_view bytes) {
+  // What has been given goes in large pieces: thousands of small frames cost no more than their
+  // size.
+  if (at_ == bytes_.size() || at_ > bytes_.size() / 2) {
+    bytes_.erase(0, at_);
+    at_ = 0;
+  }
+  if (bytes_.empty() && bytes_.capacity() > kKeptBytes) bytes_ = std::string();
+  bytes_ += bytes;
+}
+
 // Where a frame of ours begins, as far as that can be seen.
 void AnswerReader::seek() {
   constexpr std::string_view kBegin = "{\"kind\":";
   const std::string_view magic(reinterpret_cast<const char*>(&kSessionAnswerMagic), 4);
-  std::size_t at = 0;
-  for (;; ++at) {
-    at = bytes_.find(magic, at);
-    if (at == std::string::npos) at = bytes_.size() < 4 ? 0 : bytes_.size() - 3;
-    if (bytes_.size() < at + kHeader + kBegin.size()) break;  // more must come
-    seeking_ = bytes_.compare(at + kHeader, kBegin.size(), kBegin) != 0;
-    if (!seeking_) break;
+  for (;; ++at_) {
+    at_ = bytes_.find(magic, at_);
+    if (at_ == std::string::npos) at_ = bytes_.size() < 4 ? 0 : bytes_.size() - 3;
+    if (bytes_.size() < at_ + kHeader + kBegin.size()) return;  // more must come
+    seeking_ = bytes_.compare(at_ + kHeader, kBegin.size(), kBegin) != 0;
+    if (!seeking_) return;
   }
-  bytes_.erase(0, at);
 }
 
-std::optional<SessionFrame> AnswerReader::next() {
+std::optional<SessionFrame> AnswerReader::next(std::size_t most_body) {
   for (;;) {
     if (seeking_) seek();
-    if (seeking_ || bytes_.size() < kHeader) return std::nullopt;
+    if (seeking_ || pending() < kHeader) return std::nullopt;
     std::uint32_t header[3];
-    std::memcpy(header, bytes_.data(), kHeader);
+    std::memcpy(header, bytes_.data() + at_, kHeader);
     const auto [magic, head, body] = header;
-    if (magic != kSessionAnswerMagic || head > kMaxHeadBytes || body > kMaxBodyBytes) {
-      bytes_.erase(0, 1);
+    if (magic != kSessionAnswerMagic || head > kMaxHeadBytes || body > most_body) {
+      ++at_;
       seeking_ = true;
       continue;
     }
     const std::size_t whole = kHeader + std::size_t{head} + body;
-    if (bytes_.size() < whole) {
-      bytes_.reserve(whole);
+    if (pending() < whole) {
+      bytes_.reserve(at_ + whole);
       return std::nullopt;
     }
     SessionFrame frame;
-    const auto text = std::string_view(bytes_).substr(kHeader, head);
+    const auto text = std::string_view(bytes_).substr(at_ + kHeader, head);
     if (!too_deep(text)) frame.head = Json::parse(text, nullptr, false);
     frame.head_bytes = head;
-    frame.body.assign(bytes_, kHeader + head, body);
-    bytes_.erase(0, whole);
+    frame.body.assign(bytes_, at_ + kHeader + head, body);
+    at_ += whole;
     if (frame.head.is_object()) return frame;
   }
 }

@@ -39,16 +39,18 @@ class AnswerReader {
  public:
   // `midway`: somebody has read before, perhaps half a frame.
   explicit AnswerReader(bool midway = false) : seeking_(midway) {}
-  void put(std::string_view bytes) { bytes_ += bytes; }
+  void put(std::string_view bytes);
   // The next whole frame, if there is one. What is no frame is passed over until one begins: an
   // interpreter that died while it wrote leaves such, and whoever forges them may lose his answer.
-  std::optional<SessionFrame> next();
-  std::size_t pending() const { return bytes_.size(); }
+  // `most_body`: what a frame may have that is asked for now; a longer one is none.
+  std::optional<SessionFrame> next(std::size_t most_body = kMaxBodyBytes);
+  std::size_t pending() const { return bytes_.size() - at_; }
 
  private:
   void seek();
 
   std::string bytes_;
+  std::size_t at_ = 0;  // of what has not been given yet
   bool seeking_;
 };
 

@@ -19,6 +19,7 @@ constexpr std::int64_t kQuietNs = 20'000'000;
 constexpr std::int64_t kEarlyNs = 200'000'000;
 // Of one cell; a guest of ours stays far below, one that forges them is cut off here.
 constexpr std::size_t kMostDisplays = 1000, kMostDisplayBytes = 64u << 20;
+constexpr std::size_t kMostCellBody = 32u << 20;  // of a display; files and tables may be larger
 constexpr std::int64_t kLostNs = 5'000'000'000;
 
 bool has_more(const Fd& fd) {
@@ -241,11 +242,12 @@ namespace {
 class Exchange {
  public:
   Exchange(Client& client, const Leased& lent, AnswerReader& reader, std::uint64_t number,
-           const CellOptions& options, bool clock_at_once)
+           const CellOptions& options, bool clock_at_once, std::size_t most_body)
       : client_(client),
         lent_(lent),
         reader_(reader),
         number_(number),
+        most_body_(most_body),
         options_(options),
         out_{options.out, answer_.out, answer_.out_truncated, lent.output_bytes},
         err_{options.err, answer_.err, answer_.err_truncated, lent.output_bytes},
@@ -267,6 +269,7 @@ class Exchange {
   const Leased& lent_;
   AnswerReader& reader_;
   const std::uint64_t number_;
+  const std::size_t most_body_;
   const CellOptions& options_;
   CellAnswer answer_;
   Sink out_, err_;
@@ -324,7 +327,7 @@ void Exchange::read_answers() {
     silent_ = true;
     silent_ns_ = monotonic_ns();
   }
-  while (std::optional<SessionFrame> got = reader_.next()) {
+  while (std::optional<SessionFrame> got = reader_.next(most_body_)) {
     if (number_of(got->head, "id") != number_) continue;  // of whoever had the session before
     if (text_of(got->head, "kind") == "answer") {
       answer_.head = std::move(got->head);
@@ -332,12 +335,14 @@ void Exchange::read_answers() {
       answered_ = true;
       return;
     }
-    if (answer_.displays_seen >= kMostDisplays || answer_.display_bytes >= kMostDisplayBytes) {
+    const std::size_t bytes = got->body.size() + 16 * got->head_bytes;  // parsed, it takes more
+    if (answer_.displays_seen >= kMostDisplays ||
+        answer_.display_bytes + bytes > kMostDisplayBytes) {
       ++answer_.displays_dropped;
       continue;
     }
     ++answer_.displays_seen;
-    answer_.display_bytes += got->body.size() + 8 * got->head_bytes;  // parsed, it takes more room
+    answer_.display_bytes += bytes;
     if (options_.display) {
       options_.display(*got);
     } else {
@@ -398,9 +403,14 @@ Expected<CellAnswer> Session::ask(Json request, const CellOptions& options) {
   if (client_ == nullptr) return std::unexpected(lost());
   request["id"] = ++next_id_;
   // Whoever was here before may have left something running: jaild shall know that we have come.
-  Exchange exchange(*client_, lent_, *reader_, next_id_, options,
-                    std::exchange(taken_over_, false));
-  TRY(CellAnswer answer, exchange.run(encode_session_request(request)));
+  Exchange exchange(*client_, lent_, *reader_, next_id_, options, std::exchange(taken_over_, false),
+                    text_of(request, "op") == "execute" ? kMostCellBody : kMaxBodyBytes);
+  Expected<CellAnswer> ran = exchange.run(encode_session_request(request));
+  if (!ran) {
+    ran.error().message = "what was executed is interrupted: " + ran.error().message;
+    return std::unexpected(std::move(ran.error()));
+  }
+  CellAnswer answer = std::move(*ran);
   if (answer.ended) client_ = nullptr;
   return answer;
 }

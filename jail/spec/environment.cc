@@ -1,8 +1,11 @@
 #include "jail/spec/environment.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
+
+#include "jail/spec/python.h"
 
 namespace jailrun {
 namespace {
@@ -72,6 +75,9 @@ std::vector<std::string> expanded_environment(const Spec& spec) {
   for (const auto& [name, value] : spec.environment) {
     all.push_back(name + "=" + expand_all(value, figures, nullptr));
   }
+  if (const std::string python = python_for_guest(spec); !python.empty())
+    all.push_back("JAILRUN_PYTHON=" + python);
+  std::sort(all.begin(), all.end());
   return all;
 }
 

@@ -97,8 +97,10 @@ void limits(Page& page, const SpecLimits& limits) {
   page.row("cpus", number(limits.cpus.get()),
            "CPU time per wall time; visible CPUs: " +
                std::to_string(static_cast<int>(std::ceil(limits.cpus.get()))));
-  page.row("wall", format_duration(limits.wall_ns.get()),
-           "from the first instruction to the end (wall_timeout)");
+  std::string wall = "from the first instruction to the end (wall_timeout)";
+  if (limits.wall_most_ns > limits.wall_ns)
+    wall += "; a client may ask for up to " + format_duration(limits.wall_most_ns.get());
+  page.row("wall", format_duration(limits.wall_ns.get()), wall);
   page.row("cpu_time", format_duration(limits.cpu_ns.get()),
            "of all processes together (cpu_timeout)");
   page.row("output", format_bytes(limits.output_bytes.get()),
@@ -120,6 +122,33 @@ void files(Page& page, const Spec& spec) {
            rest + "; what is left there is handed out");
   page.row("/tmp", format_bytes(spec.files.tmp_bytes.get()), rest);
   page.row("/dev/shm", format_bytes(spec.files.shm_bytes.get()), rest);
+}
+
+std::string in_a_row(const std::vector<std::string>& words) {
+  std::string all;
+  for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
+  return all;
+}
+
+void python(Page& page, const SpecPython& python) {
+  if (python == SpecPython{}) return;
+  page.head(python.language == CodeLanguage::Sql
+                ? "python: code is one SQL query over the CSV files in /data"
+                : "python, beside what the image has");
+  if (!python.imports.empty()) page.indented(2, "names: " + in_a_row(python.imports));
+  if (!python.preload.empty()) page.indented(2, "imported early: " + in_a_row(python.preload));
+  const SpecCode& code = python.code;
+  if (code == SpecCode{}) return;
+  page.head("rules for code, before it runs: advice to its author, not what confines it");
+  const std::pair<const char*, const std::vector<std::string>*> lists[] = {
+      {"only these imports: ", &code.only_imports},
+      {"refused imports: ", &code.refused_imports},
+      {"refused calls: ", &code.refused_calls},
+      {"refused attributes: ", &code.refused_attributes}};
+  for (const auto& [what, words] : lists)
+    if (!words->empty()) page.indented(2, what + in_a_row(*words));
+  if (code.bytes.get() > 0) page.indented(2, "at most " + format_bytes(code.bytes.get()));
+  if (code.warn) page.indented(2, "warns of endless loops and huge ranges");
 }
 
 void pool(Page& page, const SpecPool& pool) {
@@ -222,7 +251,10 @@ std::string explain(const Spec& spec, ExplainOptions options) {
                 ? "network: none; no interface is up, sockets other than AF_UNIX are refused"
                 : "network: 127.0.0.1 and ::1 of its own, no way out");
   page.head("environment, nothing of the host's");
-  for (const std::string& variable : expanded_environment(spec)) page.indented(2, variable);
+  for (const std::string& variable : expanded_environment(spec))
+    if (!variable.starts_with("JAILRUN_PYTHON=")) page.indented(2, variable);
+  python(page, spec.python);
+  if (spec.packages) page.head("packages: approved ones, read-only, where they are asked for");
   pool(page, spec.pool);
   const CallCounts counts = count_calls(spec);
   page.head("system calls: " + std::to_string(counts.allowed) + " allowed, " +

@@ -7,8 +7,8 @@
 
 namespace jailrun {
 
-// Reads policies' seccomp/*.textproto; of two with one name the first directory's counts. Errors: a
-// file that cannot be read.
+// Reads policies' seccomp/*.textproto and, where the policy names a base, the policies beside it;
+// of two with one name the first directory's counts. Errors: a group's file that cannot be read.
 Expected<GroupTexts> load_groups(const PolicySource& source);
 
 }  // namespace jailrun

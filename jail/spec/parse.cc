@@ -7,6 +7,7 @@
 #include "jail/plan/nearest.h"
 #include "jail/spec/environment.h"
 #include "jail/spec/override.h"
+#include "jail/spec/python.h"
 #include "jail/spec/reader.h"
 #include "jail/spec/rules.h"
 #include "jail/spec/syscalls.h"
@@ -24,46 +25,58 @@ std::string stem(const std::string& file) {
   return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : "";
 }
 
+std::uint64_t natural_cpu_ns(const SpecLimits& limits) {
+  return static_cast<std::uint64_t>(static_cast<double>(limits.wall_ns.get()) * limits.cpus.get());
+}
+
+// What follows another field by default follows it here too, unless the base says otherwise.
 SpecLimits read_limits(Reader& reader, const Scope& scope, const policy::Limits& in,
-                       const SpecFiles& files) {
-  SpecLimits out;
+                       const SpecFiles& files, const Spec& base) {
+  SpecLimits out = base.limits;
   if (in.has_memory()) reader.bytes(scope, "memory", in.memory(), out.memory_bytes);
   if (in.has_pids()) reader.number(scope, "pids", in.pids(), out.pids);
   if (in.has_cpus()) reader.number(scope, "cpus", in.cpus(), out.cpus);
   if (in.has_wall()) reader.duration(scope, "wall", in.wall(), out.wall_ns, WallNs::most);
-  out.cpu_ns = CpuNs::clamped(
-      static_cast<std::uint64_t>(static_cast<double>(out.wall_ns.get()) * out.cpus.get()));
+  if (out.wall_most_ns < out.wall_ns || base.limits.wall_most_ns == base.limits.wall_ns)
+    out.wall_most_ns = out.wall_ns;
+  if (in.has_wall_most()) {
+    reader.duration(scope, "wall_most", in.wall_most(), out.wall_most_ns, WallNs::most);
+    out.wall_most_ns = std::max(out.wall_most_ns, out.wall_ns);
+  }
+  if (base.limits.cpu_ns == CpuNs::clamped(natural_cpu_ns(base.limits)))
+    out.cpu_ns = CpuNs::clamped(natural_cpu_ns(out));
   if (in.has_cpu_time()) reader.duration(scope, "cpu_time", in.cpu_time(), out.cpu_ns, kDay);
   if (in.has_output()) reader.bytes(scope, "output", in.output(), out.output_bytes);
   if (in.has_open_files()) reader.number(scope, "open_files", in.open_files(), out.open_files);
-  out.file_size_bytes = files.work_bytes;
+  if (base.limits.file_size_bytes == base.files.work_bytes) out.file_size_bytes = files.work_bytes;
   if (in.has_file_size()) reader.bytes(scope, "file_size", in.file_size(), out.file_size_bytes);
   if (in.has_collect_files()) {
     reader.number(scope, "collect_files", in.collect_files(), out.collect_files);
   }
-  out.collect_bytes = decltype(out.collect_bytes)::clamped(files.work_bytes.get());
+  using CollectBytes = decltype(out.collect_bytes);
+  if (base.limits.collect_bytes == CollectBytes::clamped(base.files.work_bytes.get()))
+    out.collect_bytes = CollectBytes::clamped(files.work_bytes.get());
   if (in.has_collect_bytes()) {
     reader.bytes(scope, "collect_bytes", in.collect_bytes(), out.collect_bytes);
   }
   return out;
 }
 
-SpecFiles read_files(Reader& reader, const Scope& scope, const policy::Files& in) {
-  SpecFiles out;
+SpecFiles read_files(Reader& reader, const Scope& scope, const policy::Files& in, SpecFiles out) {
   if (in.has_tmp()) reader.bytes(scope, "tmp", in.tmp(), out.tmp_bytes);
   if (in.has_work()) reader.bytes(scope, "work", in.work(), out.work_bytes);
   if (in.has_shm()) reader.bytes(scope, "shm", in.shm(), out.shm_bytes);
   if (in.has_inodes()) reader.number(scope, "inodes", in.inodes(), out.inodes);
-  out.exec = in.exec();
+  if (in.has_exec()) out.exec = in.exec();
   return out;
 }
 
-SpecPool read_pool(Reader& reader, const Scope& scope, const policy::Policy& policy) {
-  const policy::Pool& in = policy.pool();
-  SpecPool out;
+SpecPool read_pool(Reader& reader, const Scope& scope, const policy::Pool& in, const Spec& spec) {
+  SpecPool out = spec.pool;
   if (in.has_min()) reader.number(scope, "min", in.min(), out.min);
   if (in.has_max()) reader.number(scope, "max", in.max(), out.max);
-  out.share = in.share() == policy::Pool::POLICY ? PoolShare::Policy : PoolShare::Owner;
+  if (in.has_share())
+    out.share = in.share() == policy::Pool::POLICY ? PoolShare::Policy : PoolShare::Owner;
   if (in.has_children()) reader.number(scope, "children", in.children(), out.children);
   if (in.has_age()) reader.duration(scope, "age", in.age(), out.age_ns, kDay);
   if (out.min > out.max) {
@@ -71,7 +84,7 @@ SpecPool read_pool(Reader& reader, const Scope& scope, const policy::Policy& pol
                  "raise pool.max to as many, or lower pool.min");
   }
   // A jail with a network gets one of its own, which cannot be made ahead for it.
-  if (policy.network().mode() != policy::Network::NONE) out.min = out.max = 0;
+  if (spec.network != SpecNetwork::None) out.min = out.max = 0;
   return out;
 }
 
@@ -80,6 +93,7 @@ void read_environment(Reader& reader, const Scope& scope, const policy::Policy& 
   const pb::FieldDescriptor* field = scope.type->FindFieldByName("environment");
   const pb::Reflection& reflection = *in.GetReflection();
   std::size_t bytes = 0;
+  std::set<std::string> seen;
   const int count = reflection.FieldSize(in, field);
   for (int i = 0; i < count; ++i) {
     const pb::Message& entry = reflection.GetRepeatedMessage(in, field, i);
@@ -94,17 +108,18 @@ void read_environment(Reader& reader, const Scope& scope, const policy::Policy& 
     if (!is_variable_name(name)) {
       fault(in_quotes(name) + " is no name of a variable",
             "use letters, digits and '_', no digit first");
-    } else if (spec.environment.contains(name)) {
+    } else if (!seen.insert(name).second) {
       fault("is written twice", "keep one of them");
     }
     if (const std::string wrong = fault_in_value(value); !wrong.empty()) {
       fault(wrong, "write ${cpus} or ${memory:NN%} with NN from 1 to 100");
     }
-    bytes += name.size() + value.size() + 2;
-    spec.environment.emplace(name, value);
+    spec.environment[name] = value;
   }
-  if (count > 64) {
-    reader.fault(scope, "environment", std::to_string(count) + " variables", "keep at most 64", 64);
+  for (const auto& [name, value] : spec.environment) bytes += name.size() + value.size() + 2;
+  if (spec.environment.size() > 64) {
+    reader.fault(scope, "environment", std::to_string(spec.environment.size()) + " variables",
+                 "keep at most 64", std::min(count - 1, 64));
   } else if (bytes > kEnvironmentMaxBytes) {
     reader.fault(scope, "environment", std::to_string(bytes) + " bytes in all", "keep below 8 KiB",
                  count - 1);
@@ -115,7 +130,13 @@ void read_groups(Reader& reader, const Scope& scope, const policy::Syscalls& in,
                  const GroupTexts& texts, std::vector<Fault>& faults, Spec& spec) {
   std::vector<std::string> known;
   for (const auto& [name, text] : texts) known.push_back(name);
+  // Groups that only --set names are added to the base's.
+  bool all_set = true;
+  for (int i = 0; i < in.groups_size(); ++i)
+    all_set = all_set && reader.is_set(scope.prefix + "groups" + subscript(i));
+  if (!all_set) spec.groups.clear();
   std::set<std::string> seen;
+  for (const RuleGroup& group : spec.groups) seen.insert(group.name);
   for (int i = 0; i < in.groups_size(); ++i) {
     const std::string& name = in.groups(i);
     const auto text = texts.find(name);
@@ -136,9 +157,6 @@ void read_groups(Reader& reader, const Scope& scope, const policy::Syscalls& in,
     Reader own(faults, none);
     const Scope all{document, document.tree(), group.GetDescriptor(), "", 0};
     spec.groups.push_back(own.group(all, group, name));
-  }
-  if (in.groups().empty() && !scope.document.taken_out("groups")) {
-    reader.fault(scope, "groups", "is missing", "name at least one, such as \"base\"");
   }
 }
 
@@ -191,6 +209,7 @@ void check_red_list(Reader& reader, const Scope& scope, const policy::Syscalls& 
 }
 
 void read_overridable(Reader& reader, const Scope& scope, const policy::Policy& in, Spec& spec) {
+  if (in.overridable_size() > 0) spec.overridable.clear();
   for (int i = 0; i < in.overridable_size(); ++i) {
     const pb::Descriptor* type = scope.type;
     std::string rest = in.overridable(i), at;
@@ -215,12 +234,43 @@ void read_overridable(Reader& reader, const Scope& scope, const policy::Policy& 
   }
 }
 
+// What the fields have that this policy does not write. A base with faults has them told as its
+// own.
+Spec read_base(Reader& reader, const Scope& scope, const policy::Policy& in,
+               const GroupTexts& groups, std::vector<Fault>& faults) {
+  Spec none;
+  none.image = "python";
+  if (in.base().empty()) return none;
+  const auto fault = [&](const std::string& message, const std::string& remedy) {
+    reader.fault(scope, "base", in_quotes(in.base()) + message, remedy);
+    return none;
+  };
+  const auto text = groups.policies.find(in.base());
+  std::vector<std::string> known;
+  for (const auto& [name, each] : groups.policies) known.push_back(name);
+  if (text == groups.policies.end()) {
+    return fault(" is not an installed policy",
+                 did_you_mean(in.base(), known, "known: " + joined(known, ", ")));
+  }
+  GroupTexts without = groups;
+  without.policies.clear();  // one step: a base has none
+  auto base = parse(text->second.text, text->second.file, without);
+  if (!base) {
+    faults.insert(faults.end(), base.error().begin(), base.error().end());
+    return none;
+  }
+  if (!base->dangers.empty())
+    return fault(" has a danger block", "write what is wanted of it here, with its reason");
+  return std::move(*base);
+}
+
 Spec read_policy(Reader& reader, const Scope& scope, const policy::Policy& in,
                  const GroupTexts& groups, std::vector<Fault>& faults) {
-  Spec spec;
+  Spec spec = read_base(reader, scope, in, groups, faults);
+  const Spec base = spec;
   spec.name = in.name();
   spec.description = in.description();
-  spec.image = in.image().empty() ? "python" : in.image();
+  if (!in.image().empty()) spec.image = in.image();
   const std::string file_name = stem(scope.document.file());
   if (!is_name(spec.name, false)) {
     if (!scope.document.taken_out("name")) {
@@ -238,16 +288,23 @@ Spec read_policy(Reader& reader, const Scope& scope, const policy::Policy& in,
         scope, "image", in_quotes(spec.image) + " is no name",
         "use lower-case letters, digits, '-', '_' and '.'; `jailrun rootfs ls` lists images");
   }
-  spec.files = read_files(reader, scope.inside("files"), in.files());
-  spec.limits = read_limits(reader, scope.inside("limits"), in.limits(), spec.files);
-  spec.network =
-      in.network().mode() == policy::Network::LOOPBACK ? SpecNetwork::Loopback : SpecNetwork::None;
+  spec.files = read_files(reader, scope.inside("files"), in.files(), base.files);
+  spec.limits = read_limits(reader, scope.inside("limits"), in.limits(), spec.files, base);
+  if (in.network().has_mode()) {
+    spec.network = in.network().mode() == policy::Network::LOOPBACK ? SpecNetwork::Loopback
+                                                                    : SpecNetwork::None;
+  }
   const Scope calls = scope.inside("syscalls");
   read_groups(reader, calls, in.syscalls(), groups, faults, spec);
-  spec.rules = reader.rules(calls, in.syscalls().rules());
+  if (in.syscalls().groups().empty() && in.base().empty() && !calls.document.taken_out("groups"))
+    reader.fault(calls, "groups", "is missing", "name at least one, such as \"base\"");
+  for (Rule& rule : reader.rules(calls, in.syscalls().rules()))
+    spec.rules.push_back(std::move(rule));
   read_environment(reader, scope, in, spec);
   read_overridable(reader, scope, in, spec);
-  spec.pool = read_pool(reader, scope.inside("pool"), in);
+  spec.pool = read_pool(reader, scope.inside("pool"), in.pool(), spec);
+  if (in.has_python()) spec.python = read_python(reader, scope.inside("python"), in.python());
+  if (in.has_packages()) spec.packages = in.packages();
   read_dangers(reader, scope, in, spec);
   check_red_list(reader, calls, in.syscalls(), spec);
   return spec;

@@ -27,8 +27,12 @@ struct Fault {
 struct GroupText {
   std::string file, text;
 };
-// What the groups of system calls say, by name: text, so that their faults have places too.
-using GroupTexts = std::map<std::string, GroupText>;
+// What the groups of system calls say, by name: text, so that their faults have places too. And the
+// policies that one may be based on.
+struct GroupTexts : std::map<std::string, GroupText> {
+  using map::map;
+  std::map<std::string, GroupText> policies;
+};
 
 // Sets one field of a policy, "PATH=VALUE":
 //   limits.memory=256MiB, limits.cpus=2, network.mode=LOOPBACK   a field by its path

@@ -40,6 +40,7 @@ void write(const SpecLimits& in, policy::Limits& out) {
   out.set_pids(in.pids.get());
   out.set_cpus(in.cpus.get());
   out.set_wall(duration(in.wall_ns.get()));
+  out.set_wall_most(duration(in.wall_most_ns.get()));
   const double natural = static_cast<double>(in.wall_ns.get()) * in.cpus.get();
   if (in.cpu_ns != CpuNs::clamped(static_cast<std::uint64_t>(natural))) {
     out.set_cpu_time(duration(in.cpu_ns.get()));
@@ -65,6 +66,23 @@ void write(const SpecPool& in, policy::Pool& out) {
   out.set_share(static_cast<policy::Pool::Share>(in.share));
   out.set_children(in.children.get());
   out.set_age(duration(in.age_ns.get()));
+}
+
+void add(const std::vector<std::string>& in, google::protobuf::RepeatedPtrField<std::string>* out) {
+  for (const std::string& each : in) out->Add()->assign(each);
+}
+
+void write(const SpecPython& in, policy::Python& out) {
+  add(in.preload, out.mutable_preload());
+  add(in.imports, out.mutable_imports());
+  out.set_language(static_cast<policy::Python::Language>(in.language));
+  policy::CodeRules& code = *out.mutable_code();
+  add(in.code.only_imports, code.mutable_only_imports());
+  add(in.code.refused_imports, code.mutable_refused_imports());
+  add(in.code.refused_calls, code.mutable_refused_calls());
+  add(in.code.refused_attributes, code.mutable_refused_attributes());
+  code.set_bytes(size(in.code.bytes.get()));
+  code.set_warn(in.code.warn);
 }
 
 void write(const Rule& in, policy::SyscallRule& out) {
@@ -96,6 +114,8 @@ std::string print(const Spec& spec) {
   for (const auto& [name, value] : spec.environment) (*out.mutable_environment())[name] = value;
   for (const std::string& path : spec.overridable) out.add_overridable(path);
   write(spec.pool, *out.mutable_pool());
+  if (spec.python != SpecPython{}) write(spec.python, *out.mutable_python());
+  out.set_packages(spec.packages);
   for (const SpecDanger& danger : spec.dangers) {
     policy::Danger& written = *out.add_danger();
     if (const LimitKind* limit = std::get_if<LimitKind>(&danger.weakened)) {

@@ -40,6 +40,9 @@ class Reader {
   void fault_of_entry(const Scope& scope, const std::string& field, int index,
                       const std::string& path, const std::string& message, std::string remedy);
 
+  // Whether --set has written this field.
+  bool is_set(const std::string& path) const { return options_.contains(path); }
+
   // A required text that must not be empty.
   void require(const Scope& scope, const std::string& field, const std::string& value,
                const std::string& remedy);

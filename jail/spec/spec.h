@@ -27,6 +27,7 @@ struct SpecLimits {
   Within<std::uint32_t, 1, 32768> pids = 64;
   Within<double, 0.01, 1024.0> cpus = 1.0;
   WallNs wall_ns = 60 * kSecond;
+  WallNs wall_most_ns = 60 * kSecond;  // what a client may raise wall_ns to
   CpuNs cpu_ns = 60 * kSecond;
   Within<Bytes, kKiB, kGiB> output_bytes = kMiB;
   Within<std::uint32_t, 16, 20000> open_files = 1024;
@@ -55,6 +56,23 @@ struct SpecPool {
   Within<std::uint32_t, 1, 1'000'000> children = 5000;
   Within<std::uint64_t, kSecond, kDay> age_ns = 1800 * kSecond;
   bool operator==(const SpecPool&) const = default;
+};
+
+enum class CodeLanguage : std::uint8_t { Python, Sql };
+
+// Patterns in the guest's terms: module names, dotted names, attributes.
+struct SpecCode {
+  std::vector<std::string> only_imports, refused_imports, refused_calls, refused_attributes;
+  Within<Bytes, 0, 16 * kMiB> bytes = 0;  // 0: no such rule
+  bool warn = false;
+  bool operator==(const SpecCode&) const = default;
+};
+
+struct SpecPython {
+  std::vector<std::string> preload, imports;  // imports: whole statements
+  CodeLanguage language = CodeLanguage::Python;
+  SpecCode code;
+  bool operator==(const SpecPython&) const = default;
 };
 
 // A system call by its x86-64 number; made only from a name that is known (jail/spec/syscalls.h).
@@ -111,6 +129,8 @@ struct Spec {
   std::vector<std::string> overridable;
   std::vector<SpecDanger> dangers;
   SpecPool pool;
+  SpecPython python;
+  bool packages = false;
   bool operator==(const Spec&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -92,6 +93,28 @@ int daemonize(char**) {
   return ::waitpid(first, nullptr, 0) == first ? 0 : errno;
 }
 
+int fork_bomb(char**) {
+  for (;;) (void)!::fork();
+}
+
+int memory_bomb(char**) {
+  constexpr std::size_t kStep = 1 << 20;
+  for (;;) {
+    const long place = ::syscall(SYS_mmap, nullptr, kStep, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (place == -1) return errno;
+  }
+}
+
+// Spins with every signal blocked and ignored.
+int deaf_loop(char**) {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  for (int signal = 1; signal < 65; ++signal) ::signal(signal, SIG_IGN);
+  for (volatile int turn = 0;;) turn = turn + 1;
+}
+
 // Says "ready" and waits for a line on stdin.
 int wait_for_line(char**) {
   std::printf("ready\n");
@@ -157,6 +180,9 @@ const Probe kProcessProbes[] = {
     {"clone3-user-namespace", clone3_user_namespace},
     {"become-root", become_root},
     {"daemonize", daemonize},
+    {"fork-bomb", fork_bomb},
+    {"memory-bomb", memory_bomb},
+    {"deaf-loop", deaf_loop},
     {"wait", wait_for_line},
     {"stay-with-children", stay_with_children},
     {"widen-affinity", widen_affinity},

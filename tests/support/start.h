@@ -1,5 +1,6 @@
 // The same tests for every way in which a jail can start: JAILRUN_TEST_START is "cold" (or unset),
-// "parked" or "forked".
+// "parked" or "forked"; and on kernels that lack what JAILRUN_DISABLE_FEATURE names
+// (tests/without).
 #pragma once
 
 #include <sys/types.h>

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/data.h"
+#include "agent/data/data.h"
 
 namespace jailrun::agent {
 namespace {

@@ -1,94 +1,18 @@
 // HTTP against a real server on this machine: every reply comes from a socket.
-#include <arpa/inet.h>
+#include "agent/llm/http.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include <mutex>
-#include <thread>
-
-#include "agent/chat_completions.h"
-#include "agent/http.h"
+#include "tests/unit/agent_server.h"
 
 namespace jailrun::agent {
 namespace {
 
+using test::http;
+using test::Server;
 using testing::HasSubstr;
 using testing::Not;
-
-// Answers one connection after another with the given texts, then closes; a port of the kernel's
-// choice.
-class Server {
- public:
-  explicit Server(std::vector<std::string> replies) : replies_(std::move(replies)) {
-    listener_ = Fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size);
-    listen(listener_.get(), 16);
-    getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Server() {
-    shutdown(listener_.get(), SHUT_RDWR);
-    thread_.join();
-  }
-
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1"; }
-  std::vector<std::string> requests() {
-    std::lock_guard lock(mutex_);
-    return requests_;
-  }
-
- private:
-  void serve() {
-    for (const auto& reply : replies_) {
-      Fd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!client.valid()) return;
-      std::string request = read_request(client.get());
-      {
-        std::lock_guard lock(mutex_);
-        requests_.push_back(request);
-      }
-      for (std::size_t at = 0; at < reply.size();) {
-        ssize_t sent = send(client.get(), reply.data() + at, reply.size() - at, MSG_NOSIGNAL);
-        if (sent <= 0) break;
-        at += static_cast<std::size_t>(sent);
-      }
-    }
-  }
-
-  static std::string read_request(int fd) {
-    std::string all;
-    char block[4096];
-    while (true) {
-      auto end = all.find("\r\n\r\n");
-      if (end != std::string::npos) {
-        auto at = all.find("Content-Length: ");
-        if (at == std::string::npos || all.size() >= end + 4 + std::stoul(all.substr(at + 16)))
-          return all;
-      }
-      ssize_t got = recv(fd, block, sizeof block, 0);
-      if (got <= 0) return all;
-      all.append(block, static_cast<std::size_t>(got));
-    }
-  }
-
-  std::vector<std::string> replies_, requests_;
-  Fd listener_;
-  int port_ = 0;
-  std::mutex mutex_;
-  std::thread thread_;
-};
-
-std::string http(const std::string& status, const std::string& body,
-                 const std::string& headers = "") {
-  return "HTTP/1.1 " + status + "\r\n" + headers +
-         "Connection: close\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-}
 
 HttpLimits fast() {
   HttpLimits limits;
@@ -97,8 +21,10 @@ HttpLimits fast() {
 }
 
 Expected<HttpReply> post(Server& server, HttpLimits limits = fast()) {
-  return post_json(server.url(), {"Authorization: Bearer sk-secret"}, "{}", limits,
-                   Clock::now() + std::chrono::seconds(20), Cancel());
+  HttpPost post{server.url(), {"Authorization: Bearer sk-secret"}, "{}"};
+  post.limits = limits;
+  post.deadline = Clock::now() + std::chrono::seconds(20);
+  return post_json(post, Cancel());
 }
 
 TEST(Http, PostsTheBodyAndTheHeaders) {
@@ -179,34 +105,24 @@ TEST(Http, NamesTheAddressThatCannotBeReachedAndNotTheKey) {
   }
   auto limits = fast();
   limits.attempts = 2;
-  auto reply = post_json(url, {"Authorization: Bearer sk-secret"}, "{}", limits,
-                         Clock::now() + std::chrono::seconds(5), Cancel());
+  HttpPost post{url, {"Authorization: Bearer sk-secret"}, "{}"};
+  post.limits = limits;
+  post.setting = "OPENAI_BASE_URL";
+  std::vector<std::string> told;
+  post.waiting = [&](const std::string& why) { told.push_back(why); };
+  auto reply = post_json(post, Cancel());
   ASSERT_FALSE(reply);
   EXPECT_THAT(reply.error().line(), HasSubstr(url));
   EXPECT_THAT(reply.error().line(), HasSubstr("OPENAI_BASE_URL"));
   EXPECT_THAT(reply.error().line(), Not(HasSubstr("sk-secret")));
+  ASSERT_EQ(told.size(), 1U) << "one pause between two attempts";
+  EXPECT_THAT(told[0], HasSubstr("asking again in 1 s"));
 }
 
 TEST(Http, OnlySchemesOfTheWebAreSpoken) {
-  auto reply = post_json("file:///etc/passwd", {}, "{}", fast(),
-                         Clock::now() + std::chrono::seconds(5), Cancel());
-  ASSERT_FALSE(reply);
-}
-
-TEST(ChatProvider, NamesWhatARefusalMeansWithoutTheKeyThatTheServerRepeats) {
-  Server server({http("401 Unauthorized",
-                      R"({"error":{"message":"Incorrect API key provided: sk-secret."}})")});
-  ChatSettings settings;
-  settings.base_url = server.url();
-  settings.model = "m";
-  settings.key = "sk-secret";
-  Cancel never;
-  auto reply =
-      make_chat_provider(settings, never)->reply({}, Clock::now() + std::chrono::seconds(5));
-  ASSERT_FALSE(reply);
-  EXPECT_THAT(reply.error().line(), HasSubstr("401"));
-  EXPECT_THAT(reply.error().line(), HasSubstr("check OPENAI_API_KEY"));
-  EXPECT_THAT(reply.error().line(), Not(HasSubstr("sk-secret")));
+  HttpPost post{"file:///etc/passwd", {}, "{}"};
+  post.limits = fast();
+  EXPECT_FALSE(post_json(post, Cancel()));
 }
 
 TEST(Loopback, IsThisMachineAndNoOtherThatSoundsLikeIt) {

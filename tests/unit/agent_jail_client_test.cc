@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include "agent/failure.h"
-#include "agent/jail_client.h"
-#include "agent/subprocess.h"
+#include "agent/base/subprocess.h"
+#include "agent/jails/failure.h"
+#include "agent/jails/jail_client.h"
 
 namespace jailrun::agent {
 namespace {

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/text.h"
+#include "agent/base/text.h"
 
 namespace jailrun::agent {
 namespace {

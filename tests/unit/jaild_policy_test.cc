@@ -44,6 +44,13 @@ TEST_F(Narrowing, NeverWidens) {
   EXPECT_EQ(refused({"limits.memory=64MiB", "limits.memory=513MiB"}), "NotNarrower");
 }
 
+TEST_F(Narrowing, RaisesTheWallLimitAsFarAsThePolicySays) {
+  spec_.limits.wall_most_ns = 300 * kSecond;
+  EXPECT_EQ(narrowed({"limits.wall=5m"}).wall_ns, 300 * kSecond);
+  EXPECT_EQ(narrowed({"limits.wall=5m"}).cpu_ns, 300 * kSecond);
+  EXPECT_EQ(refused({"limits.wall=301s"}), "NotNarrower");
+}
+
 TEST_F(Narrowing, RefusesFieldsThatAreNotListed) {
   EXPECT_EQ(refused({"limits.pids=3"}), "NotOverridable");
   EXPECT_EQ(refused({"network.mode=LOOPBACK"}), "NotOverridable");

@@ -165,6 +165,7 @@ TEST(Client, AsksInWordsThatProtobufUnderstands) {
   const Fd server(::accept(listener.get(), nullptr, nullptr));
   const Fd file = any_file();
   LeaseRequest request{"python", {"limits.wall=1s"}, "me", {{"a.csv", file.get()}}, 77, true};
+  request.packages = {"humanize"};
   ASSERT_TRUE(client->ask(request));
   ASSERT_TRUE(client->output_exceeded(5, "stderr"));
   wire::Reader reader;
@@ -183,6 +184,7 @@ TEST(Client, AsksInWordsThatProtobufUnderstands) {
   EXPECT_EQ(lease.overrides(0), "limits.wall=1s");
   EXPECT_EQ(lease.owner(), "me");
   EXPECT_EQ(lease.files(0), "a.csv");
+  EXPECT_EQ(lease.packages(0), "humanize");
   EXPECT_EQ(lease.queue_ns(), 77u);
   EXPECT_TRUE(lease.wants_files());
   EXPECT_EQ(seen[1].kill().lease(), 5u);

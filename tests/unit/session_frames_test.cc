@@ -80,6 +80,18 @@ TEST(SessionFrames, AreFoundByWhoeverBeginsMidway) {
   }
 }
 
+TEST(SessionFrames, WithLongerBodiesThanAreAskedForAreNone) {
+  const std::string long_one = frame(R"({"kind":"display","id":1})", std::string(1000, 'x'));
+  AnswerReader reader;
+  reader.put(long_one + frame(R"({"kind":"answer","id":7})"));
+  const auto next = reader.next(999);
+  ASSERT_TRUE(next);
+  EXPECT_EQ(number_of(next->head, "id"), 7u);
+  reader.put(long_one);
+  EXPECT_TRUE(reader.next(1000));
+  EXPECT_EQ(reader.pending(), 0u);
+}
+
 TEST(SessionFrames, GiveNothingWhereTheTypeIsAnother) {
   const Json head = {{"id", "seven"}, {"kind", 7}, {"n", -1}};
   EXPECT_EQ(number_of(head, "id"), 0u);

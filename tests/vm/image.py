@@ -65,7 +65,12 @@ def store_disk(store):
 
     def build(folder):
         progress(f"packing {image.resolve()}")
-        pack(store, folder / "disk.ext4", "1600M")
+        # A copy, for mke2fs packs whole trees, and older images of the store are not needed in there.
+        tree = folder / "tree"
+        tree.mkdir()
+        run(["cp", "-a", str(image.resolve()), str(image), str(tree)], remedy=REMEDY)
+        pack(tree, folder / "disk.ext4", "1600M")
+        shutil.rmtree(tree)
 
     return kept(name, "store-", False, build)
 

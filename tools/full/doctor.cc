@@ -31,6 +31,7 @@ Mechanisms examine() {
   probe_kernel(all);
   probe_rights(all);
   probe_namespaces(all);
+  probe_ids(all);
   probe_network(all);
   probe_mounts(all);
   probe_filters(all);

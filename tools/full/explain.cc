@@ -15,7 +15,7 @@ using Json = nlohmann::ordered_json;
 
 struct ExplainArgs {
   PolicyArgs policy;
-  bool json = false, calls = false;
+  bool json = false, calls = false, list = false;
 };
 
 Json rules_json(const std::vector<Rule>& rules) {
@@ -53,6 +53,7 @@ Json to_json(const Spec& spec) {
             {"pids", limits.pids.get()},
             {"cpus", limits.cpus.get()},
             {"wall_ns", limits.wall_ns.get()},
+            {"wall_most_ns", limits.wall_most_ns.get()},
             {"cpu_ns", limits.cpu_ns.get()},
             {"output_bytes", limits.output_bytes.get()},
             {"open_files", limits.open_files.get()},
@@ -80,11 +81,36 @@ Json to_json(const Spec& spec) {
             {"share", spec.pool.share == PoolShare::Owner ? "owner" : "policy"},
             {"children", spec.pool.children.get()},
             {"age_ns", spec.pool.age_ns.get()}}},
+          {"python",
+           {{"preload", spec.python.preload},
+            {"imports", spec.python.imports},
+            {"language", spec.python.language == CodeLanguage::Sql ? "sql" : "python"},
+            {"code",
+             {{"only_imports", spec.python.code.only_imports},
+              {"refused_imports", spec.python.code.refused_imports},
+              {"refused_calls", spec.python.code.refused_calls},
+              {"refused_attributes", spec.python.code.refused_attributes},
+              {"bytes", spec.python.code.bytes.get()},
+              {"warn", spec.python.code.warn}}}}},
+          {"packages", spec.packages},
           {"overridable", spec.overridable}};
 }
 
+constexpr int kOurFailure = 125;
+
+// Every installed policy with what it is for. One with faults is named, and makes the status 125.
+int list_policies() {
+  int status = 0;
+  for (const std::string& name : policy_names()) {
+    const auto spec = load_spec({.policy = name, .sets = {}});
+    if (!spec) status = kOurFailure;
+    std::printf("%-16s %s\n", name.c_str(), spec ? spec->description.c_str() : "has faults");
+  }
+  return status;
+}
+
 int explain_policy(const ExplainArgs& args) {
-  constexpr int kOurFailure = 125;
+  if (args.list) return list_policies();
   const auto spec = load_spec(args.policy);
   if (!spec) return kOurFailure;
   const std::string text = args.json ? to_json(*spec).dump(2) + "\n" : explain(*spec, {args.calls});
@@ -101,6 +127,7 @@ void add_explain(CLI::App& app, int& status) {
   CLI::App* command =
       app.add_subcommand("explain", "say in words what a policy allows, dangers first");
   add_policy_args(*command, args->policy);
+  command->add_flag("--list", args->list, "the installed policies, and what each is for");
   command->add_flag("--calls", args->calls, "name each system call");
   command->add_flag("--json", args->json, "as JSON");
   command->callback([args, &status] { status = explain_policy(*args); });

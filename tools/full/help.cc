@@ -20,6 +20,7 @@ const std::vector<VerbGroup>& groups() {
       {"let a model (or no model) write the code", {"ask"}},
       {"look before and after", {"explain", "doctor"}},
       {"an interpreter that stays, in a jail of jaild", {"session", "repl"}},
+      {"files that stay between executions", {"files"}},
       {"jails that jaild has ready", {"ps", "stats", "kill"}},
       {"set up", {"rootfs", "completion"}},
   };

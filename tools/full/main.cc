@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jail/plan/nearest.h"
+#include "tools/full/files.h"
 #include "tools/full/help.h"
 #include "tools/full/run_exec.h"
 #include "tools/full/verbs.h"
@@ -24,8 +25,14 @@ void add_verbs(CLI::App& app, int& status) {
 #ifdef JAILRUN_VERB_EXPLAIN
   add_explain(app, status);
 #endif
+#ifdef JAILRUN_VERB_FILES
+  add_files(app, status);
+#endif
 #ifdef JAILRUN_VERB_ROOTFS
   add_rootfs(app, status);
+#endif
+#ifdef JAILRUN_VERB_PACKAGES
+  add_packages(app, status);
 #endif
 #ifdef JAILRUN_VERB_PLAN
   add_plan(app, status);
@@ -141,4 +148,9 @@ int main(int argc, char** argv) {
 }  // namespace
 }  // namespace jailrun::full
 
-int main(int argc, char** argv) { return jailrun::full::main(argc, argv); }
+int main(int argc, char** argv) {
+#ifdef JAILRUN_VERB_FILES
+  if (const auto failed = jailrun::full::run_with_stored_files(argc, argv)) return *failed;
+#endif
+  return jailrun::full::main(argc, argv);
+}

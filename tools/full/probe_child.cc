@@ -117,6 +117,18 @@ Tried try_in_namespaces(unsigned long flags, const std::function<int(int)>& what
   return collect(static_cast<pid_t>(pid), read_end);
 }
 
+Tried try_clone_into(int cgroup) {
+  uapi::clone_args args{};
+  args.flags = uapi::kCloneIntoCgroup;
+  args.exit_signal = SIGCHLD;
+  args.cgroup = static_cast<std::uint64_t>(cgroup);
+  const long pid = syscall(SYS_clone3, &args, sizeof args);
+  if (pid < 0) return {errno, ""};
+  if (pid == 0) _exit(0);
+  reap(static_cast<pid_t>(pid));
+  return {};
+}
+
 Ran run_program(const std::vector<std::string>& argv) {
   Ran ran;
   // Files, not pipes: two pipes read one after the other could block a program that fills the

@@ -22,6 +22,9 @@ Tried try_in_child(const std::function<int(int text_fd)>& what);
 // pid 1.
 Tried try_in_namespaces(unsigned long flags, const std::function<int(int text_fd)>& what);
 
+// A child that is born in a cgroup, and ends there.
+Tried try_clone_into(int cgroup);
+
 // Runs a program to its end and keeps its exit status and what it wrote (64 KiB of each at most).
 struct Ran {
   int status = 127;

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -22,6 +23,7 @@
 
 #include "jail/sys/error.h"
 #include "jail/sys/fd.h"
+#include "jail/sys/landlock.h"
 #include "jail/sys/uapi.h"
 #include "tools/full/probe_child.h"
 
@@ -32,6 +34,8 @@ void add(Mechanisms& all, std::string name, const Tried& tried, State otherwise,
          std::string enforces, const std::string& remedy) {
   if (tried.error == 0) {
     all.push_back({std::move(name), State::Ok, std::move(enforces), ""});
+  } else if (lacks_user_namespaces(all)) {
+    all.push_back({std::move(name), otherwise, std::move(enforces), kSeeUserNamespace});
   } else {
     all.push_back(
         {std::move(name), otherwise, std::move(enforces), errno_name(tried.error) + "; " + remedy});
@@ -115,11 +119,6 @@ int try_seccomp(int) {
   return syscall(SYS_getppid) == -1 && errno == ENOTUNIQ ? 0 : EINVAL;
 }
 
-int landlock_abi() {
-  return static_cast<int>(
-      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
-}
-
 int landlock_restrict(const uapi::landlock_ruleset_attr& attributes, std::size_t size) {
   const Fd rules(static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
   if (!rules.valid() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
@@ -181,7 +180,27 @@ int try_pidfd(int) {
   return failed;
 }
 
+// Past every descriptor that there can be.
+int try_close_range(int) {
+  return syscall(SYS_close_range, 0x7ffffff0u, 0x7fffffffu, 0) == 0 ? 0 : errno;
+}
+
+// The way that files are taken out of a jail: nothing that leads out is followed.
+int try_openat2(int) {
+  const Fd root(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const uapi::open_how how{O_PATH | O_CLOEXEC, 0, uapi::kResolveBeneath};
+  const Fd above(static_cast<int>(syscall(SYS_openat2, root.get(), "../etc", &how, sizeof how)));
+  if (above.valid()) return EINVAL;
+  return errno == EXDEV ? 0 : errno;
+}
+
 }  // namespace
+
+bool lacks_user_namespaces(const Mechanisms& all) {
+  return std::ranges::any_of(all, [](const Mechanism& each) {
+    return each.name == "user namespace" && each.state == State::Missing;
+  });
+}
 
 void probe_kernel(Mechanisms& all) {
   utsname name{};
@@ -200,18 +219,25 @@ void probe_kernel(Mechanisms& all) {
     kernel.remedy = std::string("this is ") + name.machine + "; jailrun supports x86_64 only";
   }
   all.push_back(kernel);
-  add(all, "pidfd", try_in_child(try_pidfd), State::Missing,
-      "kill and wait for exactly the right process (pidfd_open, pidfd_getfd, P_PIDFD)",
-      "allow the pidfd calls in the sandbox that this runs in");
+  add(all, "pidfd", try_in_child(try_pidfd), State::Weak,
+      "warm jails: signals to exactly the right process (pidfd_open, pidfd_send_signal)",
+      "allow the pidfd calls in the sandbox that this runs in; until then jails start cold");
+  add(all, "close_range", try_in_child(try_close_range), State::Missing,
+      "the guest gets no descriptor but its three streams",
+      "kernel 5.9 has it; allow it in the sandbox that this runs in");
+  add(all, "openat2", try_in_child(try_openat2), State::Missing,
+      "files are taken out of /work without following a link of the guest's",
+      "kernel 5.6 has it; allow it in the sandbox that this runs in");
 }
 
 void probe_namespaces(Mechanisms& all) {
   const auto nothing = [](int) { return 0; };
-  add(all, "user namespace", try_in_namespaces(0, nothing), State::Missing,
+  const Tried user = try_in_namespaces(0, nothing);
+  add(all, "user namespace", user, State::Missing,
       "the guest's ids mean nothing outside (clone3 CLONE_NEWUSER)",
-      "raise user.max_user_namespaces, and allow user namespaces in "
-      "kernel.unprivileged_userns_clone or "
-      "AppArmor");
+      user.error == ENOSPC ? "raise the sysctl user.max_user_namespaces"
+                           : "allow them: kernel.unprivileged_userns_clone=1, or a profile with "
+                             "`userns` where AppArmor restricts them");
   const struct {
     const char* name;
     unsigned long flag;
@@ -242,9 +268,8 @@ void probe_mounts(Mechanisms& all) {
       "allow the mount calls in the sandbox that this runs in, or run outside of it");
   add(all, "proc mount", try_in_namespaces(CLONE_NEWNS | CLONE_NEWPID, try_proc), State::Missing,
       "/proc of the jail shows the jail only (fsopen proc, subset=pid)",
-      "/proc of this host is masked, as in a container: mount a second, full proc somewhere, or "
-      "run "
-      "outside of the container");
+      "/proc is masked, as in a container: run outside of it, or have it unmasked (podman run "
+      "--security-opt unmask=ALL)");
   const Tried idmap = try_in_child([](int) { return try_idmap("."); });
   add(all, "id-mapped mounts", idmap, State::Weak,
       "inputs that only you may read, without a copy (mount_setattr IDMAP, on this directory)",

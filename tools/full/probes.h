@@ -21,6 +21,10 @@ struct Mechanism {
 
 using Mechanisms = std::vector<Mechanism>;
 
+// What rests on user namespaces is not tried without them: one remedy, on their own line.
+bool lacks_user_namespaces(const Mechanisms& all);
+inline constexpr const char* kSeeUserNamespace = "see user namespace";
+
 // probes.cc: the kernel's own mechanisms.
 void probe_kernel(Mechanisms& all);
 void probe_namespaces(Mechanisms& all);
@@ -29,6 +33,7 @@ void probe_filters(Mechanisms& all);
 
 // probes_host.cc: how this host is set up.
 void probe_rights(Mechanisms& all);
+void probe_ids(Mechanisms& all);  // after probe_namespaces
 void probe_network(Mechanisms& all);
 void probe_cgroups(Mechanisms& all);
 void probe_image(Mechanisms& all);

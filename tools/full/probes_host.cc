@@ -97,10 +97,15 @@ void probe_rights(Mechanisms& all) {
                    "building the jail; the guest gets none of them", ""};
   if (!lacking.empty()) {
     rights.state = State::Missing;
-    rights.remedy = "lacking " + lacking + "; run as root";
+    rights.remedy = "lacking " + lacking +
+                    (geteuid() == 0 ? "; this root is confined: give the container these, or run "
+                                      "outside of it"
+                                    : "; run as root, or ask a jaild that runs as root");
   }
   all.push_back(rights);
+}
 
+void probe_ids(Mechanisms& all) {
   Mechanism range{"host uid range", State::Ok,
                   "one host uid per live jail, " + std::to_string(kUidBase) + " to " +
                       std::to_string(kUidBase + kUidCount - 1),
@@ -119,7 +124,10 @@ void probe_rights(Mechanisms& all) {
   const Tried mapped = try_in_namespaces(0, [](int) { return 0; });
   if (mapped.error != 0) {
     range.state = State::Missing;
-    range.remedy = "an id of the range cannot be mapped; give this container a larger id range";
+    range.remedy =
+        lacks_user_namespaces(all)
+            ? kSeeUserNamespace
+            : "an id of the range cannot be mapped; give this container a larger id range";
   }
   all.push_back(range);
 }
@@ -135,7 +143,8 @@ void probe_network(Mechanisms& all) {
   if (tried.error != 0) {
     empty.state = State::Missing;
     empty.remedy =
-        tried.text.empty()
+        lacks_user_namespaces(all) ? kSeeUserNamespace
+        : tried.text.empty()
             ? "a network namespace cannot be looked into; see its own line"
             : "it holds " + tried.text +
                   "; set net.core.fb_tunnels_only_for_init_net=1, and unload what adds devices";
@@ -147,10 +156,21 @@ void probe_cgroups(Mechanisms& all) {
   const CgroupLimits limits{64ull << 20, 16, 500, 0};
   auto made = Cgroup::create("jailrun-doctor-" + std::to_string(getpid()), limits);
   if (!made) {
+    const Error& error = made.error();
+    std::string why = error.message;
+    if (error.errno_value != 0) why += " (" + errno_name(error.errno_value) + ")";
     all.push_back({"cgroup", State::Missing,
-                   "memory, processes and CPU of a jail; killing it whole", made.error().line()});
+                   "memory, processes and CPU of a jail; killing it whole",
+                   why + "; " + error.remedy});
     return;
   }
+  const Tried into = try_clone_into(made->v2_fd());
+  all.push_back({"clone into cgroup", into.error == 0 ? State::Ok : State::Missing,
+                 "limits hold before a jail's first instruction (CLONE_INTO_CGROUP)",
+                 into.error == 0 ? ""
+                                 : errno_name(into.error) +
+                                       "; kernel 5.7 has it; allow clone3 in the sandbox that "
+                                       "this runs in"});
   const bool can_kill = faccessat(made->v2_fd(), "cgroup.kill", F_OK, 0) == 0 &&
                         write_file_at(made->v2_fd(), "cgroup.kill", "1") == 0;
   all.push_back(
@@ -176,7 +196,7 @@ void probe_cgroups(Mechanisms& all) {
 }
 
 void probe_image(Mechanisms& all) {
-  const std::string path = state_dir() + "/rootfs/python/tree";
+  const std::string path = image_path("python");
   Mechanism image{"image python", State::Ok, "what a guest sees as / (" + path + ")", ""};
   const Fd tree(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   struct stat status{};

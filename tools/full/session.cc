@@ -1,11 +1,8 @@
 // `jailrun session new|exec|save|rollback|ls|reset|rm` and `jailrun repl`: an interpreter that
 // stays.
 #include <fcntl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -15,193 +12,21 @@
 #include "jail/confine/inputs.h"
 #include "jail/session/session.h"
 #include "jail/sys/units.h"
+#include "tools/full/cell.h"
+#include "tools/full/files.h"
 #include "tools/full/line_editor.h"
 #include "tools/full/verbs.h"
 
 namespace jailrun::full {
 namespace {
 
-constexpr int kOurFailure = 125, kGuestFailure = 1, kInterrupted = 130, kTimedOut = 124;
-
-// What a guest says must not steer a terminal: control characters but tab and newline go, those of
-// C1 (U+0080 to U+009F, or the bytes 80 to 9F by themselves) as well. Characters may come in parts.
-class Plain {
- public:
-  std::string operator()(std::string_view text) {
-    std::string out;
-    for (const char c : text) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte >= 0x80 && byte < 0xc0) {
-        const bool c1 = byte < 0xa0 && (rest_ == 0 || first_ == 0xc2);
-        if (rest_ > 0) --rest_;
-        if (!c1 && first_ == 0xc2) out += '\xc2';
-        if (!c1) out += c;
-        first_ = 0;
-        continue;
-      }
-      rest_ = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0;
-      first_ = byte;
-      const bool control = byte < 0x20 || byte == 0x7f;
-      if (byte != 0xc2 && (!control || c == '\n' || c == '\t')) out += c;
-    }
-    return out;
-  }
-
- private:
-  unsigned char first_ = 0;
-  int rest_ = 0;
-};
-
-std::string printable_text(const std::string& text) { return Plain()(text); }
-
-int fail(const std::string& line) {
-  std::fprintf(stderr, "jailrun: %s\n", printable_text(line).c_str());
-  return kOurFailure;
-}
-
-void write_raw(int fd, std::string_view bytes) {
-  static Plain plain[2];
-  const std::string text =
-      ::isatty(fd) != 0 ? plain[fd == STDERR_FILENO ? 1 : 0](bytes) : std::string(bytes);
-  (void)write_all(fd, text.data(), text.size());
-}
-
 struct Asked {
+  CellArguments cell;
   std::string id, code, policy = "python";
-  std::vector<std::string> sets, files;
-  std::string timeout, file, out;
+  std::vector<std::string> sets, files, packages;
+  std::string file, out;
   std::uint32_t savepoint = 0;
-  bool json = false, transactional = false;
 };
-
-// SIGINT as a descriptor while something is executed.
-class Interrupts {
- public:
-  Interrupts() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    ::sigaddset(&set, SIGINT);
-    ::sigprocmask(SIG_BLOCK, &set, &before_);
-    fd_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  }
-  ~Interrupts() {
-    signalfd_siginfo info{};
-    while (::read(fd_.get(), &info, sizeof info) > 0) {
-    }
-    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
-  }
-  Interrupts(const Interrupts&) = delete;
-  Interrupts& operator=(const Interrupts&) = delete;
-  int fd() const { return fd_.get(); }
-
- private:
-  sigset_t before_{};
-  Fd fd_;
-};
-
-std::string shown(const SessionFrame& frame) {
-  const auto data = frame.head.find("data");
-  if (data == frame.head.end() || !data->is_object()) return {};
-  std::string text = text_of(*data, "text/plain");
-  if (!text.empty()) return text;
-  const auto bodies = frame.head.find("bodies");
-  if (bodies == frame.head.end() || !bodies->is_array()) return {};
-  std::string names;
-  for (const Json& each : *bodies)
-    if (each.is_array() && each.size() == 2 && each[0].is_string())
-      names += "<" + each[0].get<std::string>() + ", " + format_bytes(frame.body.size()) + ">";
-  return names;
-}
-
-void tell_files(const CellAnswer& answer) {
-  const auto files = answer.head.find("files");
-  if (files == answer.head.end() || !files->is_array()) return;
-  for (const Json& each : *files) {
-    if (!each.is_object()) continue;
-    std::string name = printable_text(text_of(each, "name"));
-    std::ranges::replace(name, '\n', '?');
-    std::fprintf(stderr, "jailrun: file %s, %s\n", name.c_str(),
-                 format_bytes(number_of(each, "bytes")).c_str());
-  }
-}
-
-// Prints an answer as an interactive Python would. The exit status that it stands for.
-int tell(const CellAnswer& answer) {
-  if (answer.ended) {
-    const Result& result = answer.ended->result;
-    std::fprintf(stderr, "jailrun: the session has ended: %s: %s\n",
-                 std::string(name(result.verdict)).c_str(), result.reason.c_str());
-    return result.status == 0 ? kGuestFailure : result.status;
-  }
-  if (answer.out_truncated || answer.err_truncated)
-    std::fprintf(stderr, "jailrun: output cut at the policy's limit\n");
-  if (answer.displays_dropped > 0)
-    std::fprintf(stderr, "jailrun: %zu displays left out: too many, or too large\n",
-                 answer.displays_dropped);
-  const std::string outcome = text_of(answer.head, "outcome");
-  if (const auto error = answer.head.find("error");
-      error != answer.head.end() && error->is_object()) {
-    std::string text = text_of(*error, "traceback");
-    if (text.empty()) text = text_of(*error, "type") + ": " + text_of(*error, "message") + "\n";
-    if (text.back() != '\n') text += '\n';
-    if (const std::string advice = text_of(*error, "advice"); !advice.empty())
-      text += "hint: " + advice + "\n";
-    write_raw(STDERR_FILENO, text);
-  }
-  if (answer.head.contains("rolled_back"))
-    std::fprintf(stderr, "jailrun: rolled back to what was there before\n");
-  tell_files(answer);
-  if (outcome == "exit") return static_cast<int>(number_of(answer.head, "status") & 0xff);
-  if (outcome == "interrupted" && answer.wall_hit) {
-    std::fprintf(stderr, "jailrun: interrupted at its wall limit of %s; its state is kept\n",
-                 format_duration(answer.wall_ns).c_str());
-    return kTimedOut;
-  }
-  if (outcome == "interrupted") return kInterrupted;
-  return outcome == "ok" ? 0 : kGuestFailure;
-}
-
-Expected<CellAnswer> run_cell(Session& session, const std::string& code, const Asked& asked) {
-  const Interrupts interrupts;
-  CellOptions options;
-  options.transactional = asked.transactional;
-  options.cancel = interrupts.fd();
-  if (!asked.timeout.empty()) {
-    const std::optional<std::uint64_t> wall = parse_duration_ns(asked.timeout);
-    if (!wall || *wall == 0) {
-      return std::unexpected(Error{Stage::None, "--timeout", 0,
-                                   "--timeout " + asked.timeout + " is no duration",
-                                   "write 5s, 500ms or 2m"});
-    }
-    options.wall_ns = *wall;
-  }
-  if (!asked.json) {
-    options.out = [](std::string_view bytes) { write_raw(STDOUT_FILENO, bytes); };
-    options.err = [](std::string_view bytes) { write_raw(STDERR_FILENO, bytes); };
-    options.display = [](const SessionFrame& frame) {
-      write_raw(STDOUT_FILENO, shown(frame) + "\n");
-    };
-  }
-  return session.execute(code, options);
-}
-
-void print_json(const CellAnswer& answer) {
-  Json all = answer.head;
-  all["stdout"] = answer.out;
-  all["stderr"] = answer.err;
-  all["displays"] = Json::array();
-  for (const SessionFrame& frame : answer.displays) {
-    Json one = frame.head;
-    one["body_bytes"] = frame.body.size();
-    all["displays"].push_back(one);
-  }
-  if (answer.ended) {
-    all["outcome"] = "ended";
-    all["verdict"] = std::string(name(answer.ended->result.verdict));
-    all["reason"] = answer.ended->result.reason;
-  }
-  std::printf("%s\n", all.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
-}
 
 // --- the verbs ----------------------------------------------------------------------------------
 
@@ -226,12 +51,19 @@ Expected<Session> create(Client& client, const Asked& asked) {
   LeaseRequest request;
   request.policy = asked.policy;
   request.overrides = asked.sets;
+  request.packages = asked.packages;
   std::vector<OpenedInput> inputs;
+  StoredInputs stored;
   for (const std::string& file : asked.files) {
-    TRY(OpenedInput opened, open_source(source_of(file)));
-    request.files.push_back({opened.name, opened.file.get()});
-    inputs.push_back(std::move(opened));
+    TRY(std::optional<OpenedInput> opened, stored.open(file));
+    if (!opened) {
+      TRY(opened, open_source(source_of(file)));
+    }
+    inputs.push_back(std::move(*opened));
   }
+  TRY(std::optional<OpenedInput> ids, stored.manifest());
+  if (ids) inputs.push_back(std::move(*ids));
+  for (const OpenedInput& input : inputs) request.files.push_back({input.name, input.file.get()});
   return Session::create(client, request);
 }
 
@@ -284,10 +116,10 @@ Expected<std::string> code_of(const Asked& asked) {
 int execute(const Asked& asked) {
   return with_session(asked, [&](Session& session) {
     const Expected<std::string> code = code_of(asked);
-    const Expected<CellAnswer> answer = run_cell(session, *code, asked);
+    const Expected<CellAnswer> answer = run_cell(session, *code, asked.cell);
     if (!answer) return fail(answer.error().line());
-    if (asked.json) print_json(*answer);
-    return asked.json ? (answer->ok() ? 0 : kGuestFailure) : tell(*answer);
+    if (asked.cell.json) print_json(*answer);
+    return asked.cell.json ? (answer->ok() ? 0 : kGuestFailure) : tell(*answer);
   });
 }
 
@@ -380,7 +212,7 @@ int repl(const Asked& asked) {
   int status = 0;
   while (const std::optional<std::string> cell = editor.read_cell()) {
     if (cell->empty()) continue;
-    const Expected<CellAnswer> answer = run_cell(*session, *cell, asked);
+    const Expected<CellAnswer> answer = run_cell(*session, *cell, asked.cell);
     if (!answer) return fail(answer.error().line());
     status = tell(*answer);
     if (answer->ended || text_of(answer->head, "outcome") == "exit") break;
@@ -403,15 +235,18 @@ void add_session(CLI::App& app, int& status) {
   CLI::App* fresh = session->add_subcommand("new", "Begin one; prints its id");
   fresh->add_option("--policy", asked->policy, "an installed policy")->capture_default_str();
   fresh->add_option("--set", asked->sets, "PATH=VALUE: narrow a field of the policy");
-  fresh->add_option("--file", asked->files, "PATH or PATH:NAME: shown below /data, not copied");
+  fresh->add_option("--file", asked->files,
+                    "PATH, PATH:NAME or store:ID: shown below /data, not copied");
+  fresh->add_option("--package", asked->packages, "an approved package: put on Python's path");
   fresh->callback([asked, &status] { status = new_session(*asked); });
 
   CLI::App* exec = add_id(session->add_subcommand("exec", "Execute a cell in it"));
   exec->add_option("CODE", asked->code, "Python; - reads it from stdin")->required();
-  exec->add_option("-t,--timeout", asked->timeout, "a shorter wall limit for this cell, as 5s");
-  exec->add_flag("--transactional", asked->transactional,
+  exec->add_option("-t,--timeout", asked->cell.timeout,
+                   "a shorter wall limit for this cell, as 5s");
+  exec->add_flag("--transactional", asked->cell.transactional,
                  "keep the effects only if the cell succeeds");
-  exec->add_flag("--json", asked->json, "the whole answer as JSON");
+  exec->add_flag("--json", asked->cell.json, "the whole answer as JSON");
   exec->callback([asked, &status] { status = execute(*asked); });
 
   CLI::App* in = add_id(session->add_subcommand("put", "Copy a file into its /work"));
@@ -436,8 +271,8 @@ void add_session(CLI::App& app, int& status) {
       second->add_option("SAVEPOINT", asked->savepoint, "from this saved state; default: from now");
   second->callback([asked, from_state, &status] { status = branch(*asked, !from_state->empty()); });
   CLI::App* ls = session->add_subcommand("ls", "Your sessions; all of them for root");
-  ls->add_flag("--json", asked->json, "as JSON");
-  ls->callback([asked, &status] { status = list(asked->json); });
+  ls->add_flag("--json", asked->cell.json, "as JSON");
+  ls->callback([asked, &status] { status = list(asked->cell.json); });
   add_id(session->add_subcommand("reset", "Begin it anew, under the same id"))
       ->callback([asked, &status] { status = reset(*asked); });
   add_id(session->add_subcommand("rm", "End it"))->callback([asked, &status] {
@@ -448,8 +283,10 @@ void add_session(CLI::App& app, int& status) {
   prompt->add_option("SESSION", asked->id, "go on in this one; default: a new one, ended with it");
   prompt->add_option("--policy", asked->policy, "an installed policy")->capture_default_str();
   prompt->add_option("--set", asked->sets, "PATH=VALUE: narrow a field of the policy");
-  prompt->add_option("--file", asked->files, "PATH or PATH:NAME: shown below /data, not copied");
-  prompt->add_flag("--transactional", asked->transactional,
+  prompt->add_option("--file", asked->files,
+                     "PATH, PATH:NAME or store:ID: shown below /data, not copied");
+  prompt->add_option("--package", asked->packages, "an approved package: put on Python's path");
+  prompt->add_flag("--transactional", asked->cell.transactional,
                    "keep the effects of a cell only if it succeeds");
   prompt->callback([asked, &status] { status = repl(*asked); });
 }

@@ -68,6 +68,7 @@ Expected<CommandLine> parse_command_line(int argc, char** argv) {
       return std::unexpected(bad_option(found, optopt, arguments[optind - 1], verb));
     switch (static_cast<Option>(found)) {
       case Option::File:
+        line.stored = line.stored || std::string_view(optarg).starts_with("store:");
         line.files.push_back(split_file(optarg));
         break;
       case Option::Help:
@@ -75,6 +76,9 @@ Expected<CommandLine> parse_command_line(int argc, char** argv) {
         break;
       case Option::Out:
         line.out = optarg;
+        break;
+      case Option::Package:
+        line.packages.emplace_back(optarg);
         break;
       case Option::Policy:
         line.policy = optarg;

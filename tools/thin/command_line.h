@@ -16,9 +16,11 @@ struct CommandLine {
   bool is_run = true;  // run SCRIPT, or exec CMD
   bool help = false;
   bool json = false, verbose = false;
+  bool stored = false;  // a --file is store:ID, which jailrun-full opens
   Start start = Start::Either;
   std::string policy;
   std::vector<InputSource> files;
+  std::vector<std::string> packages;
   std::vector<std::string> sets;  // PATH=VALUE
   std::string out;                // directory, or empty
   std::uint64_t timeout_ns = 0;   // 0: as the policy says

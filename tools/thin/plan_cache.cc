@@ -13,6 +13,7 @@
 
 #include "jail/confine/ids.h"
 #include "jail/plan/find_policy.h"
+#include "jail/sys/landlock.h"
 
 extern char** environ;
 
@@ -33,7 +34,7 @@ std::string cache_key(const PolicySource& source, const std::vector<std::string>
   ::uname(&kernel);
   std::string key = std::to_string(Plan::kVersion) + " " + std::to_string(sizeof(Plan)) + "\n";
   key += build_stamp("/proc/self/exe") + build_stamp(program_beside("jailrun-full")) +
-         kernel.release + "\n" + source.path + "\n";
+         kernel.release + " landlock " + std::to_string(landlock_abi()) + "\n" + source.path + "\n";
   key += group_stamp(source);
   for (const std::string& set : sets) key += "set " + set + "\n";
   return key + source.text;

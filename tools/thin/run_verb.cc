@@ -276,6 +276,7 @@ int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
     request_.forward_err = STDERR_FILENO;
   }
   request_.launch.inputs = line_.files;
+  request_.launch.packages = line_.packages;
   if (line_.is_run && line_.start != Start::Cold && bring_up_loopback == nullptr) {
     if (const std::optional<int> status = try_warm()) return *status;
   }
@@ -302,7 +303,7 @@ int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
 int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Expected<CommandLine> line = parse_command_line(argc, argv);
   if (!line) return report(line.error(), asks_for_json(argc, argv));
-  if (line->help) become("jailrun-full", argv);
+  if (line->help || line->stored) become("jailrun-full", argv);
   return Verb(*line, argv).run(argc, bring_up_loopback);
 }
 

@@ -95,6 +95,7 @@ Expected<std::optional<NotWarm>> Runner::lease() {
   ask.overrides = line_.sets;
   if (line_.timeout_ns != 0)
     ask.overrides.push_back("limits.wall=" + microseconds(line_.timeout_ns));
+  ask.packages = line_.packages;
   ask.wants_files = request_.list_files || request_.out_dir >= 0;
   std::vector<OpenedInput> inputs;
   for (const InputSource& source : line_.files) {

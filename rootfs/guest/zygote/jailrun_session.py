@@ -18,11 +18,14 @@ import struct
 import sys
 import threading
 import time
+import traceback
 
+import jailrun_files
 import jailrun_policy
 import jailrun_rich as rich
 import jailrun_snapshot as snapshot
 import jailrun_states as states
+import jailrun_trees as trees
 
 REQUEST_FD, ANSWER_FD = 3, 4
 REQUEST = struct.Struct("<II")  # magic, bytes of JSON
@@ -31,8 +34,13 @@ ANSWER = struct.Struct("<III")  # magic, bytes of JSON, bytes of the body after 
 ANSWER_MAGIC = 0x3172726A  # "jrr1"
 MOST_REQUEST = 64 << 20
 MOST_CONTENT = 200 << 20
-MOST_FILES = 1000
 CLAIM_SECONDS = 10  # a branch waits for whoever asked for it
+
+
+# Bound here: what a cell patches is not meant for us.
+encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+decode = json.JSONDecoder().decode
+read, write, getpid, now_ns = os.read, os.write, os.getpid, time.monotonic_ns
 
 
 class Ended(Exception):
@@ -44,12 +52,27 @@ def read_exactly(size, had=b""):
     parts = [had[:size]]
     size -= len(parts[0])
     while size > 0:
-        part = os.read(REQUEST_FD, min(size, 1 << 20))
+        try:
+            part = read(REQUEST_FD, min(size, 1 << 20))
+        except Exception as error:
+            if getattr(error, "errno", None):
+                raise
+            ignore(error)
+            continue
         if not part:
             raise Ended
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def ignore(error):
+    """What a cell's signal handler raises between cells belongs to no cell: its next one sees it."""
+    try:
+        said = "".join(traceback.format_exception_only(error))
+        print(f"ignored between cells: {rich.clean(said)}", end="", file=sys.stderr, flush=True)
+    except Exception:
+        pass
 
 
 class Interrupts:
@@ -67,11 +90,11 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def __enter__(self):
-        signal.signal(signal.SIGINT, self.heard)  # a cell may have put its own in place
         self.running = True
 
     def __exit__(self, *_):
         self.running = self.late = False
+        signal.signal(signal.SIGINT, self.heard)  # a cell may have put its own in place
 
 
 class Channel:
@@ -81,11 +104,18 @@ class Channel:
         self.interrupts = interrupts
         self.lock = threading.Lock()  # cells may display from threads
         self.owes = owes  # told how much of a frame is still to come
+        self.pid = 0
+
+    def belongs_here(self):
+        """To this process: a fork of a cell's own has no say."""
+        self.pid = getpid()
 
     def send(self, head, body=b""):
+        if getpid() != self.pid:
+            return
         if len(body) > MOST_CONTENT:
             raise snapshot.Refused(f"it has more than {MOST_CONTENT >> 20} MiB")
-        text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
+        text = encode(head).encode()
         frame = ANSWER.pack(ANSWER_MAGIC, len(text), len(body)) + text
         if len(body) < 65536:
             frame, body = frame + body, b""
@@ -97,9 +127,13 @@ class Channel:
                     part = memoryview(part)
                     while part:
                         self.owes(left)
-                        done = os.write(ANSWER_FD, part)
+                        done = write(ANSWER_FD, part)
                         part, left = part[done:], left - done
                 self.owes(0)
+            except Exception as error:
+                if not getattr(error, "errno", None):  # of a cell's signal handler
+                    write(ANSWER_FD, bytes(min(left, 1 << 16)))  # so that the next frame is found
+                raise
             finally:
                 self.interrupts.writing = False
         if self.interrupts.late and self.interrupts.running:
@@ -110,6 +144,8 @@ class Channel:
 class Session:
     def __init__(self, module, adopt_orphans):
         self.names = module.__dict__
+        for name in jailrun_files.NAMES:  # a policy's own go before
+            self.names.setdefault(name, getattr(jailrun_files, name))
         self.count = 0  # of cells
         self.shown = 0  # displays of the cell that runs
         self.warnings = []  # of the policy's rules for code, about that cell
@@ -117,7 +153,8 @@ class Session:
         self.caps = rich.Caps()
         self.interrupts = Interrupts()
         self.states = states.States(adopt_orphans, self.tell_death, self.branched)
-        self.send = Channel(self.interrupts, self.states.owes).send
+        self.channel = Channel(self.interrupts, self.states.owes)
+        self.send = self.channel.send
         self.operations = {
             "execute": self.execute,
             "savepoint": self.savepoint,
@@ -189,7 +226,7 @@ class Session:
         try:
             with self.interrupts:
                 body, last = self.compile(code, name)
-                first = time.monotonic_ns()
+                first = now_ns()
                 if body is not None:
                     exec(body, self.names)
                 if last is not None:
@@ -220,15 +257,16 @@ class Session:
         trial = request.get("transactional", False)
         if trial:
             saved = self.states.save(request["id"], trial=True)
+            self.channel.belongs_here()
             if saved is None:
                 return None  # restored: whoever ran the cell has answered
-        here = os.getpid()
+        here = getpid()
         value, error, first = self.run(code, name)
         try:
             answer = self.outcome_of(error, name)
         except BaseException as second:
             answer = {"outcome": "error", "error": rich.error(second, name)}
-        if os.getpid() != here:  # a fork of the cell's own has come to the end of it
+        if getpid() != here:  # a fork of the cell's own has come to the end of it
             self.flush()
             os._exit(answer.get("status", 0 if error is None else 1))
         try:
@@ -241,12 +279,12 @@ class Session:
         if self.shown > self.caps.displays:
             answer["displays_dropped"] = self.shown - self.caps.displays
         self.flush()
-        if files := self.changed_files():
-            answer["files"] = files
+        self.seen, told = trees.changes(self.states.work, self.seen)
+        answer |= told
         if self.warnings:
             answer["warnings"] = self.warnings
         answer["cell"] = self.count
-        answer["first_ns"], answer["done_ns"] = first, time.monotonic_ns()
+        answer["first_ns"], answer["done_ns"] = first, now_ns()
         if trial and answer["outcome"] != "ok":
             answer["rolled_back"] = True
             self.states.restore(saved, answer=lambda fault: self.restored(request, answer, fault))
@@ -255,9 +293,9 @@ class Session:
         return answer
 
     def flush(self):
-        for stream in (sys.stdout, sys.stderr):
+        for name in ("stdout", "stderr"):
             try:
-                stream.flush()
+                getattr(sys, name).flush()
             except Exception:
                 pass
 
@@ -266,6 +304,7 @@ class Session:
     def savepoint(self, request):
         self.flush()
         saved = self.states.save(request["id"])
+        self.channel.belongs_here()
         return None if saved is None else {"outcome": "ok", "savepoint": saved}
 
     def rollback(self, request):
@@ -305,51 +344,38 @@ class Session:
         for fd in theirs:
             os.close(fd)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        self.changed_files()
+        self.seen, _ = trees.changes(self.states.work, self.seen)
 
     def arrow(self, request):
         name = request["name"]
         if name not in self.names:
             raise snapshot.Refused(f"no variable {name}")
-        notes = []
+        notes, here = [], getpid()
         try:
             with self.interrupts:
                 table = rich.arrow(self.names[name], notes)
         except BaseException as error:
             raise snapshot.Refused(f"{name} cannot be given as Arrow: {error}") from None
+        if getpid() != here:  # its own methods may fork
+            os._exit(0)
         self.reply(request, {"outcome": "ok", "notes": notes}, table)
 
     def tell_death(self, request, status, owed):
         """Ours is the latest state; the process after it has died while it served `request`."""
         while owed > 0:  # the frame that it did not finish: no reader finds a head in it
-            owed -= os.write(ANSWER_FD, bytes(min(owed, 1 << 16)))
+            owed -= write(ANSWER_FD, bytes(min(owed, 1 << 16)))
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             how = "was killed" if number == signal.SIGKILL else f"died of {signal.Signals(number).name}"
         else:
             how = f"ended with status {os.waitstatus_to_exitcode(status)}"
         message = f"the interpreter {how}; the session goes on from its latest saved state"
+        self.channel.belongs_here()
         told = {"outcome": "died", "rolled_back": True}
         told["error"] = {"type": "InterpreterDied", "message": message}
         self.reply({"id": request}, told)
 
     # --- files --------------------------------------------------------------------------------
-
-    def changed_files(self):
-        """What is new or changed in /work, the first MOST_FILES of it."""
-        now, changed = {}, []
-        for parent, folders, names in os.walk(self.states.work):
-            for name in names:
-                path = os.path.join(parent, name)
-                status = os.lstat(path)
-                if not stat.S_ISREG(status.st_mode) or len(now) >= MOST_FILES:
-                    continue
-                now[path] = snapshot.stamp(status)
-                if self.seen.get(path) != now[path]:
-                    name = rich.clean(os.path.relpath(path, self.states.work))
-                    changed.append({"name": name, "bytes": status.st_size})
-        self.seen = now
-        return changed
 
     def place(self, request):
         name = os.path.normpath(request["name"])
@@ -363,7 +389,7 @@ class Session:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(base64.b64decode(request["content"]))
-            self.seen[path] = snapshot.stamp(os.lstat(path))
+            self.seen[path] = trees.stamp(os.lstat(path))
         except OSError as error:
             raise snapshot.Refused(f"cannot write {path}: {error.strerror}") from None
         return {"outcome": "ok"}
@@ -371,14 +397,15 @@ class Session:
     def get(self, request):
         path = self.place(request)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
                 raise snapshot.Refused(f"{path} is no regular file")
+            if status.st_size > MOST_CONTENT:
+                raise snapshot.Refused(f"{path} has more than {MOST_CONTENT >> 20} MiB")
             with open(path, "rb", buffering=0) as file:
-                content = file.read(MOST_CONTENT + 1)
+                content = file.read(MOST_CONTENT)
         except OSError as error:
             raise snapshot.Refused(f"cannot read {path}: {error.strerror}") from None
-        if len(content) > MOST_CONTENT:
-            raise snapshot.Refused(f"{path} has more than {MOST_CONTENT >> 20} MiB")
         self.reply(request, {"outcome": "ok"}, content)
 
     # --- the loop -----------------------------------------------------------------------------
@@ -390,10 +417,11 @@ class Session:
         magic, size = REQUEST.unpack(read_exactly(REQUEST.size, had))
         if magic != REQUEST_MAGIC or size > MOST_REQUEST:
             sys.exit("session: not a request on descriptor 3")
-        request = json.loads(read_exactly(size, had[REQUEST.size :]))
+        request = decode(read_exactly(size, had[REQUEST.size :]).decode())
         self.request = request["id"]
         self.states.begin(self.request)
-        received = time.monotonic_ns()
+        self.channel.belongs_here()
+        received = now_ns()
         try:
             answer = self.operations[request["op"]](request)
             if answer is not None:
@@ -406,7 +434,15 @@ class Session:
             what = f"{type(error).__name__}: {rich.clean(str(error))}"
             answer = {"outcome": "refused", "error": {"type": "Refused", "message": what}}
         if answer is not None:
-            self.reply(request, answer)
+            try:
+                self.reply(request, answer)
+            except Exception as error:
+                if getattr(error, "errno", None):
+                    raise
+                ignore(error)
+                self.reply(request, answer)
+            if getpid() != self.channel.pid:  # a fork of the cell's own
+                os._exit(0)
 
 
 def main(module, had, adopt_orphans):
@@ -425,3 +461,5 @@ def main(module, had, adopt_orphans):
     except (Ended, BrokenPipeError):
         session.states.leave()
         return 0
+    except OSError as error:
+        sys.exit(f"session: descriptor 3 or 4 is not what it was: {error.strerror}")

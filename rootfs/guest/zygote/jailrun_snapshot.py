@@ -6,6 +6,8 @@ import os
 import stat
 import sys
 
+import jailrun_trees as trees
+
 WORK = "/work"  # of the session itself
 
 
@@ -77,12 +79,9 @@ def shared_maps():
 # --- files ------------------------------------------------------------------------------------
 
 
-def stamp(status):
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def cannot_read(error):
-    raise Refused(f"cannot save {error.filename}: {error.strerror}")
+    name = error.filename if len(error.filename) < 200 else error.filename[:200] + "…"
+    raise Refused(f"cannot save {name}: {error.strerror}")
 
 
 class Files:
@@ -95,16 +94,19 @@ class Files:
         for parent, folders, files in os.walk(root, onerror=cannot_read):
             for name in folders + files:
                 path = os.path.join(parent, name)
-                status = os.lstat(path)
+                try:
+                    status = os.lstat(path)
+                except OSError as error:  # deeper than a path may be long
+                    cannot_read(error)
                 old = known.get(path)
-                if old and old[0] == stamp(status) and old[1] == status.st_mode:
+                if old and old[0] == trees.stamp(status) and old[1] == status.st_mode:
                     self.entries[path] = old
                     continue
                 try:
                     content = self.content(path, status)
                 except OSError as error:
                     cannot_read(error)
-                self.entries[path] = (stamp(status), status.st_mode, content)
+                self.entries[path] = (trees.stamp(status), status.st_mode, content)
         self.offsets = []
         for fd, target in descriptors():
             status = os.fstat(fd)
@@ -116,8 +118,7 @@ class Files:
     @staticmethod
     def content(path, status):
         if stat.S_ISREG(status.st_mode):
-            with open(path, "rb", buffering=0) as file:
-                return file.readall()
+            return trees.content(path)
         return os.readlink(path) if stat.S_ISLNK(status.st_mode) else None
 
     @staticmethod
@@ -129,11 +130,6 @@ class Files:
         return 0
 
     def restore(self):
-        for parent, folders, _ in os.walk(self.root):  # first, to get into all of them
-            for name in folders:
-                path = os.path.join(parent, name)
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
         there = self.remove_new()
         changed = [path for path, (was, *_) in self.entries.items() if there.get(path) != was]
         for path in changed:  # room for all before anything is written
@@ -154,17 +150,20 @@ class Files:
             self.reopen(fd, path, flags, offset, inode)
 
     def remove_new(self):
-        """What is left, with its stamps."""
+        """What is left, with its stamps. Directories are opened up before they are entered."""
         there = {}
-        for parent, folders, files in os.walk(self.root, topdown=False):
-            for name in files + folders:
+        for parent, folders, files in os.walk(self.root):
+            for name in folders + files:
                 path = os.path.join(parent, name)
                 status = os.lstat(path)
                 kept = self.entries.get(path)
+                is_folder = stat.S_ISDIR(status.st_mode)
                 if kept is None or stat.S_IFMT(kept[1]) != stat.S_IFMT(status.st_mode):
-                    os.rmdir(path) if stat.S_ISDIR(status.st_mode) else os.unlink(path)
-                else:
-                    there[path] = stamp(status)
+                    trees.remove(parent, name) if is_folder else os.unlink(path)
+                    continue
+                there[path] = trees.stamp(status)
+                if is_folder:
+                    os.chmod(path, 0o700)
         return there
 
     @staticmethod
@@ -180,11 +179,7 @@ class Files:
             if not there:
                 os.mkfifo(path)
         elif stat.S_ISREG(mode):
-            # In place: whoever has it open goes on having it.
-            with open(path, "wb", buffering=0) as file:
-                view = memoryview(content)
-                while view:
-                    view = view[file.write(view) :]
+            trees.write(path, *content)
             os.chmod(path, stat.S_IMODE(mode))
 
     @staticmethod

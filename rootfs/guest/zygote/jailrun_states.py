@@ -25,6 +25,7 @@ import random
 import signal
 import struct
 
+import jailrun_files
 from jailrun_snapshot import WORK, Files, Refused, below, obstacles, shared_maps
 
 MOST = 24  # holders are processes, and so count against the policy's pids
@@ -100,6 +101,29 @@ def alive(pid):
         return False
 
 
+def ended(pid):
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else's, who reaps it
+        return not alive(pid)
+
+
+def wake(holder):
+    """Whether it has taken over; None: it lives and does not. A cell may have stopped or ended it."""
+    try:
+        for tries in range(300):
+            if ended(holder):
+                return False
+            if tries == 0:
+                os.kill(holder, signal.SIGCONT)
+                os.kill(holder, WAKE)
+            if signal.sigtimedwait({WAKE}, 0.1):
+                return True
+    except OSError:
+        return False
+    return None
+
+
 class States:
     """The states of one session, as its live process sees them."""
 
@@ -113,7 +137,7 @@ class States:
 
     def begin_here(self, work):
         self.root = os.getpid()
-        self.work = work
+        self.work = jailrun_files.WORK = work
         self.table = None  # from the first save or branch on
         self.files = None
         self.branches = set()  # pids
@@ -204,10 +228,12 @@ class States:
         self.table.set_entries(entries[: place if number & TRIAL else place + 1])
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         self.table.change(live=0, waiting=os.getpid(), status=0)
-        os.kill(holder, WAKE)
-        if signal.sigtimedwait({WAKE}, 30) is None:
-            self.table.change(live=os.getpid())  # so that this end is noticed
-            os._exit(1)
+        if not (woken := wake(holder)):
+            self.table.change(live=os.getpid())
+            if woken is None:
+                os._exit(1)  # which is noticed
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+            raise Refused("the state to return to was ended from within the session")
         answer(self.table.head[5])
         os._exit(0)
 
@@ -363,6 +389,7 @@ class States:
             number, holder = entries[-1]
             self.table.set_entries(entries[:-1] if number & TRIAL else entries)
             self.table.change(live=0, waiting=0, status=status)
+            os.kill(holder, signal.SIGCONT)
             os.kill(holder, WAKE)
         else:
             self.table.set_entries([])

@@ -26,6 +26,8 @@ import threading
 import time
 import types
 
+import jailrun_policy
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 REQUEST_FD, ANSWER_FD = 3, 4
 
@@ -51,6 +53,9 @@ SINGLE = {
 SINGLE["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's jemalloc
 
 
+given = {}  # names that the policy gives to every __main__
+
+
 # --- the zygote -----------------------------------------------------------------------------
 
 
@@ -63,6 +68,9 @@ def preload():
         start = time.monotonic_ns()
         importlib.import_module(name)
         costs.append(((time.monotonic_ns() - start) // 1_000_000, name))
+    start = time.monotonic_ns()
+    given.update(jailrun_policy.preload())
+    costs.append(((time.monotonic_ns() - start) // 1_000_000, "what the policy names"))
     return sorted(costs, reverse=True)[:3]
 
 
@@ -311,6 +319,7 @@ def main_module():
     module.__file__ = module.__cached__ = None
     module.__annotations__ = {}
     module.__loader__ = importlib.machinery.SourceFileLoader("__main__", "")
+    module.__dict__.update(given)
     return module
 
 
@@ -352,17 +361,25 @@ def exit_status(error):
     return 1
 
 
-def run(module, script, argv):
+def compiled(script, path, rehearsal):
+    """Code of a script, once it has kept to the rules of its policy; ours keeps to none."""
+    if rehearsal or not (jailrun_policy.CODE or jailrun_policy.SQL):
+        return compile(script, path, "exec", dont_inherit=True)
+    return jailrun_policy.compiled(script, path)
+
+
+def run(module, script, argv, rehearsal):
     """Outcome, status, time of the first bytecode, and whether a KeyboardInterrupt ended it."""
     first = 0
     try:
-        code = compile(script, argv[0], "exec", dont_inherit=True)
+        code = compiled(script, argv[0], rehearsal)
         first = time.monotonic_ns()
         exec(code, module.__dict__)
         return DONE, 0, first, False
     except BaseException as caught:
         error = caught
-        error.__traceback__ = error.__traceback__.tb_next
+        # Without a first bytecode all frames are ours.
+        error.__traceback__ = error.__traceback__.tb_next if first else None
     # Outside of the handler, so that an excepthook sees no exception in flight.
     if isinstance(error, SystemExit):
         return EXIT, exit_status(error), first, False
@@ -414,6 +431,8 @@ def serve(module, request_fd, answer_fd, pid, rehearsal=False):
             touch(BRIEF)
     except ValueError:
         sys.exit("zygote: not a request on descriptor 3")
+    if not rehearsal:
+        jailrun_policy.add_packages()
     if isinstance(request, bytes):
         return jailrun_session.main(module, request, jailrun_zygote.adopt_orphans)
     if request is None:
@@ -426,7 +445,7 @@ def serve(module, request_fd, answer_fd, pid, rehearsal=False):
     sys.orig_argv = ["/usr/bin/python3", *argv]
     module.__file__ = module.__loader__.path = path
     remember_source(path, script)
-    outcome, status, first, interrupted = run(module, script, argv)
+    outcome, status, first, interrupted = run(module, script, argv, rehearsal)
     status = finish(module, status, rehearsal)
     if os.getpid() == pid:  # a fork of the script's own comes by here too
         done = time.monotonic_ns()

@@ -14,9 +14,11 @@ import tempfile
 import threading
 import unittest
 
+import record
 from scripted_server import ScriptedServer, calls, text
 
 BIN = ""
+SOCKET = ""  # of a jaild, for those that want sessions
 TIPS = "total_bill,tip,day\n16.99,1.01,Sun\n10.34,1.66,Sun\n21.01,3.5,Sat\n23.68,3.31,Sat\n"
 RAISES = 'import pandas as pd\ndf = pd.read_csv("/data/tips.csv")\nprint(df["tipp"].mean())\n'
 WORKS = ('import os\nimport pandas as pd\ndf = pd.read_csv("/data/tips.csv")\nprint(df["tip"].mean())\n'
@@ -36,18 +38,20 @@ class AskTest(unittest.TestCase):
         return path
 
     def environment(self, server=None, **more):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        models = ("OPENAI_", "ANTHROPIC_", "LLM_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(models)}
+        kept["JAILRUN_SOCKET"] = SOCKET or os.path.join(self.dir, "nobody")
         if server:
             kept.update(OPENAI_API_KEY=server.key, OPENAI_BASE_URL=server.url, OPENAI_MODEL="scripted")
         return {**kept, **more}
 
-    def start(self, *arguments, server=None, **options):
+    def start(self, *arguments, server=None, env=None, **options):
         return subprocess.Popen([os.path.join(BIN, "jailrun"), "ask", *arguments], cwd=self.dir,
-                                env=self.environment(server), stdin=subprocess.DEVNULL,
+                                env=self.environment(server, **(env or {})), stdin=subprocess.DEVNULL,
                                 stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, text=True)
 
-    def ask(self, *arguments, server=None):
-        process = self.start(*arguments, server=server)
+    def ask(self, *arguments, server=None, **env):
+        process = self.start(*arguments, server=server, env=env)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
@@ -151,6 +155,229 @@ class WithAModel(AskTest):
             _, err = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 130, err)
         self.assert_nothing_left()
+
+
+class Protocols(AskTest):
+    """The same conversation in each protocol; more tools; recordings."""
+
+    def conversation(self, server, **env):
+        status, out, err = self.ask("--json", "--effort", "low", "--file", self.tips, "mean tip?", server=server, **env)
+        self.assertEqual((server.faults, status), ([], 0), err)
+        answer = json.loads(out)
+        self.assertEqual(answer["answer"], "It is 2.37.")
+        self.assertEqual([run["verdict"] for run in answer["runs"]], ["nonzero_exit", "ok", "ok"])
+        self.assertEqual((answer["usage"]["input_tokens"], answer["usage"]["output_tokens"]), (270, 30))
+        self.assertNotIn(server.key, out + err)
+
+    def script(self):
+        return ScriptedServer([calls(RAISES), calls(WORKS, "print(1)"), text("It is 2.37.")])
+
+    def test_messages(self):
+        with self.script() as server:
+            self.conversation(server, OPENAI_API_KEY="", ANTHROPIC_API_KEY=server.key, ANTHROPIC_MODEL="scripted",
+                              ANTHROPIC_BASE_URL=server.url)
+        self.assertEqual(server.requests[0]["thinking"], {"type": "enabled", "budget_tokens": 2048})
+        self.assertTrue(server.requests[1]["messages"][2]["content"][0]["is_error"])
+
+    def test_responses(self):
+        with self.script() as server:
+            self.conversation(server, OPENAI_API="responses")
+        self.assertEqual(server.requests[0]["reasoning"], {"effort": "low"})
+
+    def test_a_compatible_server_from_a_file_of_the_directory(self):
+        with self.script() as server:
+            path = self.put(".env", f"LLM_PROVIDER=compatible\nLLM_BASE_URL={server.url}\nLLM_API_KEY={server.key}\n"
+                                    "LLM_MODEL=scripted\nLLM_PRICES=1/1/10\n".encode())
+            os.chmod(path, 0o600)
+            self.conversation(server, OPENAI_API_KEY="", OPENAI_BASE_URL="")
+
+    def test_what_a_conversation_costs_bounds_it(self):
+        with ScriptedServer([calls("print(1)")] * 3) as server:
+            status, out, err = self.ask("--json", "--cost", "0.0003", "--file", self.tips, "q", server=server,
+                                        LLM_PRICES="1/1/10")
+        self.assertEqual((server.faults, status), ([], 1), err)
+        self.assertAlmostEqual(json.loads(out)["usage"]["cost_usd"], 2 * 190e-6)
+        self.assertIn("bound on cost", json.loads(out)["answer"])
+
+    def test_sql_sees_the_tables_and_nothing_else(self):
+        allowed = ["select day, avg(tip) as mean from tips group by day order by day",
+                   "with t as (select 'update; drop' as status) select * from t where status = 'update; drop'",
+                   "select \"Stadt\" from towns order by 1"]
+        refused = ["select * from '/etc/passwd'", "select * from read_csv_auto('/data/tips.csv')", "copy tips to '/work/x.csv'",
+                   "drop table tips", "attach '/work/x.db'", "set threads = 9", "select 1; select 2", "install httpfs"]
+        towns = self.put("towns.csv", "Stadt;Wert\nMünchen;1\nKöln;2\n".encode("latin-1"))
+        plan = {"table": "tips", "select": ["day", {"agg": "sum", "column": "tip", "as": "total"}], "group_by": ["day"],
+                "filters": [{"column": "day", "op": "contains", "value": "S"}],
+                "order_by": [{"expr": "total", "dir": "desc"}], "limit": 5}
+        turns = [calls(tools=[("run_sql", {"query": sql}) for sql in allowed] + [("query_plan", plan)]),
+                 calls(tools=[("run_sql", {"query": sql}) for sql in refused]),
+                 calls(tools=[("run_sql", {"query": "select tipp from tips"}), ("query_plan", {**plan, "joins": []}),
+                              ("query_plan", {**plan, "table": "others"})])]
+        with ScriptedServer([*turns, text("done")]) as server:
+            status, out, err = self.ask("--json", "--steps", "20", "--file", self.tips, "--file", towns, "q", server=server)
+        self.assertEqual((server.faults, status), ([], 0), err)
+        runs = json.loads(out)["runs"]
+        self.assertEqual([run["verdict"] for run in runs], ["ok"] * 4 + ["nonzero_exit"], runs)
+        self.assertRegex(runs[0]["stdout"], r"\| Sat +\| +3\.405 +\|")
+        self.assertIn("Köln", runs[2]["stdout"])
+        self.assertEqual(runs[3]["sql"], 'SELECT\n  "day",\n  SUM("tip") AS "total"\nFROM "tips"\nWHERE\n  "day" LIKE '
+                                         "'%S%' ESCAPE '\\'\nGROUP BY \"day\"\nORDER BY \"total\" DESC\nLIMIT 5")
+        self.assertRegex(runs[3]["stdout"], r"\| Sat +\| +6\.81 +\|\n\| Sun +\| +2\.67 +\|")
+        said = [m["content"] for m in server.requests[-1]["messages"] if m["role"] == "tool"]
+        for answer in said[4:12]:
+            self.assertRegex(answer, "outside of the data set|blocked token|Only SELECT|Multiple SQL")
+        self.assertIn("Binder", said[12])
+        self.assertIn("unknown member joins", said[13])
+        self.assertIn("no table others", said[14])
+
+    def test_sql_that_gets_past_the_first_look_reads_nothing_either(self):
+        """The same program as run_sql's, by run_python: the jail and DuckDB's own lock stand alone."""
+        program = next(iter(json.loads(self.sql_run("select 1 as a"))["runs"]))["code"]
+        outside = ["select * from '/etc/passwd'", "select * from read_text('/proc/self/environ')", "copy tips to '/work/x.csv'",
+                   "drop table tips", "set threads = 9", "select 1; select 2"]
+        codes = [program.replace('"select 1 as a"', json.dumps(sql)) for sql in outside]
+        with ScriptedServer([calls(*codes), text("done")]) as server:
+            _, out, err = self.ask("--json", "--file", self.tips, "q", server=server)
+        runs = json.loads(out)["runs"]
+        self.assertEqual([(run["verdict"], run["stdout"]) for run in runs], [("nonzero_exit", "")] * len(outside), err)
+
+    def sql_run(self, sql):
+        with ScriptedServer([calls(tools=[("run_sql", {"query": sql})]), text("done")]) as server:
+            return self.ask("--json", "--file", self.tips, "q", server=server)[1]
+
+    def test_a_tool_of_ones_own_runs_in_a_jail(self):
+        self.put("words.py", b"import json, os, sys\nprint(len(json.load(sys.stdin)['text'].split()), os.listdir('/data'), "
+                             b"os.path.exists('/root/.ssh'), os.environ.get('OPENAI_API_KEY'))\n")
+        manifest = self.put("words.json", json.dumps({
+            "name": "word_count", "description": "Counts words.", "command": ["/usr/bin/python3", "/data/words.py"],
+            "files": ["words.py"], "policy": "python", "timeout": "20s",
+            "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}).encode())
+        script = [calls(tools=[("word_count", {"text": "one two three"}), ("word_count", {})]), text("three")]
+        with ScriptedServer(script) as server:
+            status, out, err = self.ask("--tool", manifest, "--file", self.tips, "q", server=server)
+        self.assertEqual((server.faults, status), ([], 0), err)
+        counted, misused = server.requests[1]["messages"][-2:]
+        self.assertEqual(counted["content"], "3 ['words.py'] False None\n")
+        self.assertIn("text is missing", misused["content"])
+
+    def test_a_recorded_conversation_replays_and_a_changed_one_is_told(self):
+        transcript = os.path.join(self.dir, "t.jsonl")
+        with self.script() as server:
+            self.conversation(server, LLM_RECORD=transcript)
+        with open(transcript) as file:
+            self.assertNotIn(server.key, file.read())
+        again = {"LLM_PROVIDER": "recorded", "LLM_TRANSCRIPT": transcript}
+        arguments = ["--json", "--effort", "low", "--file", self.tips, "mean tip?"]
+        status, out, err = self.ask(*arguments, **again)
+        self.assertEqual(status, 0, err)
+        self.assertEqual(json.loads(out)["answer"], "It is 2.37.")
+        self.put("tips.csv", TIPS.replace("3.31", "3.32").encode())
+        status, out, err = self.ask(*arguments, **again)
+        self.assertEqual(status, 125)
+        self.assertIn("request 1 differs at /messages/1/text", err)
+        self.assertIn("3.32", err)
+
+
+class Recorded(AskTest):
+    def test_an_analysis_of_several_steps_replays_exactly_against_real_jails_and_data(self):
+        record.export(BIN, self.dir)
+        here = os.path.dirname(os.path.abspath(__file__))
+        status, out, err = self.ask("--json", "--fresh", "--out", "out", "--file", "tips.csv", record.QUESTION,
+                                    LLM_PROVIDER="recorded",
+                                    LLM_TRANSCRIPT=os.path.join(here, "transcripts", "tips.jsonl"))
+        self.assertEqual(status, 0, err)
+        answer = json.loads(out)
+        self.assertEqual([run["verdict"] for run in answer["runs"]], ["ok", "nonzero_exit", "ok", "ok"])
+        self.assertIn("sql", answer["runs"][0])
+        self.assertEqual(answer["answer"], record.ANSWER)
+        self.assertEqual(os.listdir(os.path.join(self.dir, "out")), ["share_by_when.png"])
+
+
+class Sessions(AskTest):
+    """With a jaild of its own: runs share a session, and what fails is undone."""
+
+    @classmethod
+    def setUpClass(cls):
+        global SOCKET
+        place = tempfile.mkdtemp(prefix="ask-jaild-")
+        cls.addClassCleanup(shutil.rmtree, place)
+        SOCKET = os.path.join(place, "s")
+        log = cls.enterClassContext(open(os.path.join(place, "log"), "w"))
+        daemon = subprocess.Popen([os.path.join(BIN, "jaild"), "--socket", SOCKET], stdin=subprocess.DEVNULL,
+                                  stdout=log, stderr=log)
+        cls.addClassCleanup(cls.end, daemon)
+        for _ in range(60):  # each waits up to ten seconds for an interpreter
+            warm = subprocess.run([os.path.join(BIN, "jailrun"), "run", "--warm", "-"], input="1", text=True,
+                                  capture_output=True, env={**os.environ, "JAILRUN_SOCKET": SOCKET})
+            if warm.returncode == 0:
+                return
+        raise RuntimeError(warm.stderr)
+
+    @staticmethod
+    def end(daemon):
+        global SOCKET
+        SOCKET = ""
+        daemon.terminate()
+        daemon.wait(60)
+
+    def conversation(self, *script, status=0, files=()):
+        with ScriptedServer([*script, text("done")]) as server:
+            got, out, err = self.ask("--json", "--out", "out", "--file", self.tips, "q", server=server)
+        self.assertEqual((server.faults, got), ([], status), err)
+        return json.loads(out)["runs"], [m["content"] for m in server.requests[-1]["messages"] if m["role"] == "tool"]
+
+    def test_variables_stay_and_what_fails_is_undone(self):
+        runs, told = self.conversation(
+            calls("x = 1\nopen('/work/kept', 'w').write('a')\nx"), calls("x = 2\nopen('/work/gone', 'w')\n1 / 0"),
+            calls("import os\nprint(x, os.listdir('/work'))"), calls("print(y)"))
+        self.assertEqual([run["verdict"] for run in runs], ["ok", "nonzero_exit", "ok", "nonzero_exit"])
+        self.assertEqual(runs[0]["stdout"], "1\n")
+        self.assertIn("ZeroDivisionError", runs[1]["stderr"])
+        self.assertIn("what it changed is undone", told[1])
+        self.assertEqual(runs[2]["stdout"], "1 ['kept']\n")
+        self.assertIn("define it again", told[3])
+        self.assertEqual(os.listdir(os.path.join(self.dir, "out")), ["kept"])
+
+    def test_a_model_branches_and_goes_back(self):
+        runs, told = self.conversation(
+            calls("x = 1"), calls(tools=[("branch", {})]), calls("x = 2"), calls(tools=[("rollback", {"state": 1})]),
+            calls("print(x)"), calls(tools=[("rollback", {"state": 77})]), calls("print(x + 1)"))
+        self.assertIn("is saved", told[1])
+        self.assertEqual(runs[2]["stdout"], "1\n", told)
+        self.assertIn("Nothing was changed", told[5])
+        self.assertEqual(runs[3]["stdout"], "2\n")
+
+    def test_an_interpreter_that_dies_is_told_of_and_the_session_goes_on(self):
+        runs, told = self.conversation(
+            calls("x = 1"), calls("import os\nos.kill(os.getpid(), 9)"), calls("print(x)"))
+        self.assertEqual(runs[1]["verdict"], "signalled")
+        self.assertEqual(runs[2]["stdout"], "1\n", told)
+
+    def test_a_run_that_cannot_be_undone_runs_and_says_so_when_it_fails(self):
+        runs, told = self.conversation(
+            calls("import threading\nstop = threading.Event()\nthreading.Thread(target=stop.wait, daemon=True).start()"),
+            calls("x = 7"), calls("x = 8\n1 / 0"), calls("print(x)"))
+        self.assertEqual([run["verdict"] for run in runs], ["ok", "ok", "nonzero_exit", "ok"], told)
+        self.assertIn("what it changed before it failed stays", told[2])
+        self.assertEqual(runs[3]["stdout"], "8\n")
+
+    def test_figures_that_are_shown_come_out_once(self):
+        plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
+        runs, _ = self.conversation(calls(plot + "plt.savefig('/work/mine.png')"), calls(plot))
+        self.assertEqual([[file["name"] for file in run["files"]] for run in runs], [["mine.png"], ["figure-1.png"]])
+        with open(os.path.join(self.dir, "out", "figure-1.png"), "rb") as file:
+            self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+
+    def test_sql_leaves_the_session_as_it_was(self):
+        runs, _ = self.conversation(calls("x = 1"), calls(tools=[("run_sql", {"query": "select count(*) as n from tips"})]),
+                                    calls("print(x)"))
+        self.assertRegex(runs[1]["stdout"], r"\| +4 \|")
+        self.assertEqual(runs[2]["stdout"], "1\n")
+
+    def test_fresh_jails_where_they_are_wanted(self):
+        with ScriptedServer([calls("x = 1"), calls("print(x)"), text("done")]) as server:
+            _, out, err = self.ask("--json", "--fresh", "--file", self.tips, "q", server=server)
+        self.assertEqual([run["verdict"] for run in json.loads(out)["runs"]], ["ok", "nonzero_exit"], err)
 
 
 class Offline(AskTest):

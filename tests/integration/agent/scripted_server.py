@@ -1,11 +1,12 @@
-"""A server that speaks Chat Completions and plays a script: no model, but the real protocol.
+"""A server that speaks three protocols of models and plays a script: no model, but the real wire formats.
 
     with ScriptedServer([reply, ...]) as server:   # server.url is for OPENAI_BASE_URL
         ...
     server.requests                                # the JSON of every accepted request
 
-A reply is a dict made by text() or calls(), or a pair (status, headers) to refuse with. Every request is
-checked as a strict server would; what is wrong with it is a 400 and an entry in server.faults.
+A reply is a dict made by text() or calls(), in Chat Completions' form whatever the protocol, or a pair
+(status, headers) to refuse with. Every request is checked as a strict server would; what is wrong with it is
+a 400 and an entry in server.faults.
 """
 
 import http.server
@@ -13,13 +14,17 @@ import json
 import threading
 
 
+FRESH_TOOLS = ["run_python", "run_sql", "query_plan", "list_files", "describe_data", "finish"]
+SESSION_TOOLS = [*FRESH_TOOLS[:-1], "branch", "rollback", "finish"]
+
+
 def text(content):
     return {"role": "assistant", "content": content}
 
 
-def calls(*codes, finish=None):
-    """One turn that calls run_python for each program, and perhaps finish."""
-    made = [("run_python", {"code": code}) for code in codes]
+def calls(*codes, finish=None, tools=()):
+    """One turn that calls run_python for each program, each of the (name, arguments), and perhaps finish."""
+    made = [("run_python", {"code": code}) for code in codes] + list(tools)
     if finish is not None:
         made.append(("finish", {"answer": finish}))
     return {"role": "assistant", "content": None, "tool_calls": [
@@ -28,18 +33,18 @@ def calls(*codes, finish=None):
         for i, (name, arguments) in enumerate(made)]}
 
 
-def faults_of(request, headers, key):
-    """What the protocol forbids in a request; empty if nothing."""
+def tools_faults(names):
+    own = [name for name in names if name not in SESSION_TOOLS]
+    rest = [name for name in names if name in SESSION_TOOLS]
+    return [] if rest in (FRESH_TOOLS, SESSION_TOOLS) else [f"tools are {names}, {own} of its own"]
+
+
+def chat_faults(request, headers, key):
+    """What Chat Completions forbids in a request; empty if nothing."""
     faults = []
     if headers.get("Authorization") != f"Bearer {key}":
         faults.append("wrong Authorization")
-    if headers.get("Content-Type") != "application/json":
-        faults.append("wrong Content-Type")
-    if not isinstance(request.get("model"), str) or not request["model"]:
-        faults.append("no model")
-    tools = [tool["function"]["name"] for tool in request.get("tools", []) if tool.get("type") == "function"]
-    if tools != ["run_python", "finish"]:
-        faults.append(f"tools are {tools}")
+    faults += tools_faults([t["function"]["name"] for t in request.get("tools", []) if t.get("type") == "function"])
     for tool in request.get("tools", []):
         if tool["function"]["parameters"].get("type") != "object":
             faults.append("a tool without an object schema")
@@ -62,6 +67,76 @@ def faults_of(request, headers, key):
     return faults
 
 
+def chat_reply(message, model):
+    return {"id": "x", "object": "chat.completion", "model": model,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}}
+
+
+def messages_faults(request, headers, key):
+    faults = []
+    if headers.get("x-api-key") != key or headers.get("anthropic-version") != "2023-06-01":
+        faults.append("wrong x-api-key or anthropic-version")
+    faults += tools_faults([tool["name"] for tool in request.get("tools", [])])
+    if not isinstance(request.get("max_tokens"), int) or not request.get("system"):
+        faults.append("no max_tokens or no system")
+    messages, before = request.get("messages", []), None
+    for i, message in enumerate(messages):
+        if message["role"] != ("user", "assistant")[i % 2]:
+            faults.append("roles do not alternate")
+        results = [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"]
+        if before is not None and results != before:
+            faults.append(f"results {results} for calls {before}")
+        before = [block["id"] for block in message["content"] if block["type"] == "tool_use"] or None
+    return faults
+
+
+def messages_reply(message, model):
+    content = [{"type": "text", "text": message["content"]}] if message["content"] else []
+    content += [{"type": "tool_use", "id": call["id"], "name": call["function"]["name"],
+                 "input": json.loads(call["function"]["arguments"])} for call in message.get("tool_calls", [])]
+    return {"id": "x", "type": "message", "role": "assistant", "model": model, "content": content,
+            "stop_reason": "tool_use" if message.get("tool_calls") else "end_turn",
+            "usage": {"input_tokens": 90, "output_tokens": 10}}
+
+
+def responses_faults(request, headers, key):
+    faults = []
+    if headers.get("Authorization") != f"Bearer {key}" or request.get("store") is not False:
+        faults.append("wrong Authorization, or stored")
+    faults += tools_faults([tool["name"] for tool in request.get("tools", []) if tool.get("type") == "function"])
+    items = request.get("input", [])
+    if [item.get("role") for item in items[:2]] != ["developer", "user"]:
+        faults.append("does not begin with developer and user")
+    made = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    answered = [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    return faults if made == answered else [*faults, f"calls {made}, answered {answered}"]
+
+
+def responses_reply(message, model):
+    output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": message["content"]}]}
+              ] if message["content"] else []
+    output += [{"type": "function_call", "call_id": call["id"], **call["function"]}
+               for call in message.get("tool_calls", [])]
+    return {"id": "x", "object": "response", "model": model, "status": "completed", "output": output,
+            "usage": {"input_tokens": 90, "output_tokens": 10}}
+
+
+PROTOCOLS = {"/v1/chat/completions": (chat_faults, chat_reply), "/v1/messages": (messages_faults, messages_reply),
+             "/v1/responses": (responses_faults, responses_reply)}
+
+
+def faults_of(path, request, headers, key):
+    if path not in PROTOCOLS:
+        return [f"path {path}"]
+    faults = PROTOCOLS[path][0](request, headers, key)
+    if headers.get("Content-Type") != "application/json":
+        faults.append("wrong Content-Type")
+    if not isinstance(request.get("model"), str) or not request["model"]:
+        faults.append("no model")
+    return faults
+
+
 class ScriptedServer:
     def __init__(self, script, key="sk-test-0123456789", hold=None):
         self.key, self.requests, self.faults = key, [], []
@@ -74,9 +149,7 @@ class ScriptedServer:
                 outer.received.set()
                 if hold is not None:
                     hold.wait(60)
-                found = faults_of(body, self.headers, outer.key)
-                if self.path != "/v1/chat/completions":
-                    found.append(f"path {self.path}")
+                found = faults_of(self.path, body, self.headers, outer.key)
                 if found:
                     outer.faults += found
                     return self.send(400, {"error": {"message": "; ".join(found)}})
@@ -87,9 +160,7 @@ class ScriptedServer:
                 if isinstance(reply, tuple):
                     return self.send(reply[0], {"error": {"message": "scripted"}}, reply[1])
                 outer.requests.append(body)
-                self.send(200, {"id": "x", "object": "chat.completion", "model": body["model"],
-                                "choices": [{"index": 0, "message": reply, "finish_reason": "stop"}],
-                                "usage": {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}})
+                self.send(200, PROTOCOLS[self.path][1](reply, body["model"]))
 
             def send(self, status, body, headers=None):
                 data = json.dumps(body).encode()

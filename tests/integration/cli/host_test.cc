@@ -64,6 +64,14 @@ TEST_F(CliHost, WithAFileForAnImageRefusesIt) {
   expect_refused(with_image("$J exec -- /bin/true"), 125, {"image 'python'", "Not a directory"});
 }
 
+TEST_F(CliHost, OfAPlainUserRefusesInOneLineThatNamesJaild) {
+  for (const char* environment : {"", "XDG_RUNTIME_DIR=/tmp "}) {
+    expect_refused(sh(std::string("HOME=/nonexistent ") + environment +
+                      "setpriv --reuid 65534 --regid 65534 --clear-groups $J exec -- /bin/true"),
+                   125, {"plain user", "jaild", "run as root"});
+  }
+}
+
 TEST_F(CliHost, WithoutCgroupsNamesThem) {
   expect_refused(privately("mount -t tmpfs none /sys/fs/cgroup", "$J exec -- /bin/true"), 125,
                  {"cgroup", "/sys/fs/cgroup"});

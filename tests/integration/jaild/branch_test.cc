@@ -18,7 +18,7 @@ class Branches : public testing::Test {
   static void SetUpTestSuite() { daemon_ = new Daemon({"--sessions-per-user", "6"}); }
   static void TearDownTestSuite() { delete std::exchange(daemon_, nullptr); }
   Session make() {
-    Expected<Session> session = Session::create(client_);
+    Expected<Session> session = Session::create(client_, {.queue_ns = 60'000'000'000});
     if (!session) ADD_FAILURE() << session.error().line();
     return std::move(*session);
   }

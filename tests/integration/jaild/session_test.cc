@@ -25,7 +25,7 @@ class Sessions : public testing::Test {
   static void TearDownTestSuite() { delete std::exchange(daemon_, nullptr); }
   // Fails the test where there is none.
   Session make() {
-    Expected<Session> session = Session::create(client_);
+    Expected<Session> session = Session::create(client_, {.queue_ns = 60'000'000'000});
     if (!session) ADD_FAILURE() << session.error().line();
     return std::move(*session);
   }
@@ -468,7 +468,7 @@ TEST_F(Sessions, ThatForgeTheirAnswersSpoilOnlyTheirOwn) {
   EXPECT_TRUE(run(forger, "import os\nos.write(4, b'rubbish' * 100)").ok());
   // A head that promises more than ever comes: whoever waits for it waits until his limit.
   const CellAnswer lost =
-      run(forger, "import struct\nos.write(4, struct.pack('<III', 0x3172726a, 10, 200 << 20))",
+      run(forger, "import struct\nos.write(4, struct.pack('<III', 0x3172726a, 10, 20 << 20))",
           {.wall_ns = 50'000'000});
   ASSERT_TRUE(lost.ended);
   EXPECT_EQ(lost.ended->result.verdict, Verdict::WallTimeout);
