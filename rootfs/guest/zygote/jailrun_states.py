@@ -19,78 +19,19 @@ of states of its own: it and its origin have the jail in common, and nothing els
 """
 
 import errno
-import mmap
 import os
 import random
 import signal
-import struct
 
 import jailrun_files
-from jailrun_snapshot import WORK, Files, Refused, below, obstacles, shared_maps
+from jailrun_snapshot import WORK, Files, Refused, below, obstacles
+from jailrun_table import MOST, TRIAL, Table
 
-MOST = 24  # holders are processes, and so count against the policy's pids
-HEAD = struct.Struct("<iiQIIiQ")  # as in Table.change()
-ENTRY = struct.Struct("<Ii")  # number, pid of its holder
-BRANCH = struct.Struct("<7i")  # pid and the outer ends of its pipes, or an errno
-BRANCH_AT = 1024  # in the table
-TRIAL = 1 << 31
 BRANCHES = "/tmp/branches"  # their directories
 LEAVE = -1  # for `waiting`: nobody goes on
 WAKE, KILL = signal.SIGUSR1, signal.SIGUSR2
 HEARD = {WAKE, KILL, signal.SIGCHLD, signal.SIGINT}
 OURS = (WAKE, KILL, signal.SIGCHLD)
-
-
-# --- the table --------------------------------------------------------------------------------
-
-
-class Table:
-    def __init__(self):
-        before = shared_maps()
-        self.memory = mmap.mmap(-1, mmap.PAGESIZE)
-        self.address = next(iter(shared_maps().keys() - before.keys()))
-        self.head = (os.getpid(), 0, 0, 1, 0, 0, 0)
-
-    @property
-    def head(self):
-        return HEAD.unpack_from(self.memory)
-
-    @head.setter
-    def head(self, values):
-        HEAD.pack_into(self.memory, 0, *values)
-
-    def change(self, **values):
-        """live: pid of the live process, 0 while it changes; waiting: who is told when it has, 0 where
-        the last one died; status: with which, or the errno of files that could not be restored;
-        request: the latest; next: number of a state; owed: bytes of the frame that is written."""
-        names = ("live", "waiting", "request", "next", "entries", "status", "owed")
-        self.head = {**dict(zip(names, self.head)), **values}.values()
-
-    def take_number(self):
-        number = self.head[3]
-        self.change(next=(number + 1) % TRIAL)
-        return number
-
-    @property
-    def live(self):
-        return self.head[0]
-
-    def entries(self):
-        count = min(self.head[4], MOST)
-        return [ENTRY.unpack_from(self.memory, HEAD.size + i * ENTRY.size) for i in range(count)]
-
-    @property
-    def branch(self):
-        return BRANCH.unpack_from(self.memory, BRANCH_AT)
-
-    @branch.setter
-    def branch(self, values):
-        BRANCH.pack_into(self.memory, BRANCH_AT, *values)
-
-    def set_entries(self, entries):
-        for i, entry in enumerate(entries):
-            ENTRY.pack_into(self.memory, HEAD.size + i * ENTRY.size, *entry)
-        self.change(entries=len(entries))
 
 
 def alive(pid):
