@@ -158,7 +158,9 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
 
 template <typename Protocol>
 asio::awaitable<bool> Connection<Protocol>::refuse(unsigned status, const char* why) {
-  co_await write(failure(status, why), nullptr, false);
+  // Named, here and below: g++ 12 is not to be trusted with temporaries of a co_await.
+  HttpReply reply = failure(status, why);
+  co_await write(std::move(reply), nullptr, false);
   // Who has not sent all of it yet would have the reply taken away by a reset.
   Fault fault;
   stream_.socket().shutdown(asio::socket_base::shutdown_send, fault);
@@ -235,8 +237,10 @@ asio::awaitable<bool> Connection<Protocol>::one_request() {
   }
   HttpReply reply;
   stream_.expires_never();
-  co_await work(request,
-                [&reply, request, &state = state_] { reply = state.application.handle(*request); });
+  std::function<void()> answer = [&reply, &asked = *request, &state = state_] {
+    reply = state.application.handle(asked);
+  };
+  co_await work(request, std::move(answer));
   bool more = false;
   if (reply.events) {
     more = co_await write_events(std::move(reply), request);
@@ -385,7 +389,8 @@ asio::awaitable<bool> Connection<Protocol>::write_events(HttpReply reply,
     });
     return result.get();
   };
-  co_await work(request, [&reply, &send] { reply.events(send); });
+  std::function<void()> tell = [&reply, &send] { reply.events(send); };
+  co_await work(request, std::move(tell));
   co_return false;
 }
 

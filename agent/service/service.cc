@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "jail/daemon/client.h"
 
@@ -45,6 +46,7 @@ Service::Service(ServiceOptions options, Keys keys)
   add_execute();
   add_sessions();
   add_files();
+  add_interpreter();
 }
 
 BodyRule Service::rule(std::string_view method, std::string_view path) const {
@@ -106,6 +108,7 @@ HttpReply Service::handle(HttpRequest& request) {
 
 void Service::sweep() {
   sessions_.sweep();
+  swept_s_ = std::time(nullptr);
   Expected<store::FileStore> files = store();
   if (!files) return spdlog::error("{}", files.error().line());
   if (const auto swept = files->sweep(); swept && swept->expired + swept->blobs > 0)

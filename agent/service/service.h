@@ -18,8 +18,9 @@ struct ServiceOptions {
   SessionBook::Options sessions;
   std::string policy = "python";           // of /v1/run and /v1/sessions, where none is named
   std::string execute_policy = "genomic";  // of /execute
-  std::set<std::string> hosts;             // names of this service besides those of loopback
-  std::string store;                       // root of the file store
+  std::string interpreter_policy = "interpreter";  // of /v1/users/{uid}/execute
+  std::set<std::string> hosts;  // names of this service besides those of loopback
+  std::string store;            // root of the file store
   store::StoreOptions store_options;
   std::string version;
 };
@@ -38,10 +39,15 @@ class Service final : public Application {
   void add_execute();
   void add_sessions();
   void add_files();
+  void add_interpreter();
   HttpReply dispatch(HttpRequest& request);
   // 401 or 403, or nothing; then `owner` is whose request it is.
   std::optional<HttpReply> refuse(const HttpRequest& request, std::string& owner) const;
   HttpReply metrics() const;
+  HttpReply interpret(Call& call);
+  HttpReply interpreter_status() const;
+  Expected<std::string> create(const std::string& owner, const std::string& name,
+                               LeaseRequest request, double timeout_s);
   HttpReply execute(Call& call);
   HttpReply run(Call& call);
   HttpReply run_cell(Call& call);
@@ -53,6 +59,7 @@ class Service final : public Application {
   Routes routes_;
   SessionBook sessions_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  std::atomic<std::int64_t> swept_s_ = 0;       // since 1970
   std::atomic<std::uint64_t> replies_[6] = {};  // by the first digit of their status
 };
 

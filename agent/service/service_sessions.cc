@@ -1,67 +1,20 @@
 // The routes that execute code.
-#include <sys/epoll.h>
-
+#include "agent/service/cells.h"
 #include "agent/service/service.h"
 #include "agent/service/views.h"
 
 namespace jailrun::service {
 namespace {
 
-constexpr double kDefaultTimeout = 30, kMostTimeout = 300;
+constexpr double kMostTimeout = 300;
 constexpr std::uint64_t kCodeBytes = 2u << 20, kFileBytes = 32u << 20;
-
-std::string text_in(const Json& body, const char* key, const std::string& otherwise = {}) {
-  const auto found = body.find(key);
-  return found != body.end() && found->is_string() ? found->get<std::string>() : otherwise;
-}
-
-double number_in(const Json& body, const char* key, double otherwise) {
-  const auto found = body.find(key);
-  return found != body.end() && found->is_number() ? found->get<double>() : otherwise;
-}
-
-bool flag_in(const Json& body, const char* key) {
-  const auto found = body.find(key);
-  return found != body.end() && found->is_boolean() && found->get<bool>();
-}
-
-// Readable as soon as one of the two is.
-Fd either(int first, int second) {
-  Fd both(::epoll_create1(EPOLL_CLOEXEC));
-  epoll_event event{};
-  event.events = EPOLLIN;
-  for (const int fd : {first, second})
-    if (fd >= 0) ::epoll_ctl(both.get(), EPOLL_CTL_ADD, fd, &event);
-  return both;
-}
-
-struct Timed {
-  CellAnswer answer;
-  double seconds = 0;
-};
-
-Expected<Timed> execute_in(SessionBook::Held& held, const Json& body, const HttpRequest& http,
-                           CellOptions options = {}) {
-  options.wall_ns =
-      static_cast<std::uint64_t>(number_in(body, "timeout", kDefaultTimeout) * 1'000'000'000.0);
-  options.transactional = flag_in(body, "transactional");
-  const Fd cancel = either(http.gone, held.entry().interrupt.get());
-  options.cancel = cancel.get();
-  const std::int64_t begun = monotonic_ns();
-  Expected<CellAnswer> answer = held.session().execute(text_in(body, "code"), options);
-  if (!answer || answer->ended) held.entry().ended = true;
-  if (!answer) {
-    return std::unexpected(
-        Error{Stage::None, "session", 404, "the session has ended", "make a new one"});
-  }
-  return Timed{std::move(*answer), static_cast<double>(monotonic_ns() - begun) / 1e9};
-}
 
 const Field kCode{"code", "string", true, {}, {}, "Python"};
 const Field kTimeout{"timeout", "number", false, 0.1, kMostTimeout, "seconds; default 30"};
 const Field kTransactional{
     "transactional", "boolean", false, {}, {}, "keep the effects only if the code succeeds"};
 const Field kPolicy{"policy", "string", false, {}, {}, "an installed policy"};
+const Field kPackages{"packages", "array", false, {}, {}, "names of approved packages"};
 
 }  // namespace
 
@@ -76,7 +29,7 @@ HttpReply Service::execute(Call& call) {
   auto held = sessions_.hold(call.owner, id);
   if (!held && held.error().errno_value == 404) {
     sessions_.remove(call.owner, id);  // one that has ended
-    const auto made = sessions_.create(call.owner, id, std::move(request));
+    const auto made = create(call.owner, id, std::move(request), kMostTimeout);
     if (!made && made.error().errno_value != 409) return reply_from(made.error());
     held = sessions_.hold(call.owner, id);
   }
@@ -120,7 +73,9 @@ void Service::add_execute() {
 HttpReply Service::run(Call& call) {
   LeaseRequest request;
   request.policy = text_in(call.body, "policy", options_.policy);
-  const auto id = sessions_.create(call.owner, "", std::move(request));
+  request.packages = texts_in(call.body, "packages");
+  const double timeout_s = number_in(call.body, "timeout", kDefaultTimeout);
+  const auto id = create(call.owner, "", std::move(request), timeout_s);
   if (!id) return reply_from(id.error());
   HttpReply reply;
   {
@@ -175,15 +130,17 @@ void Service::add_sessions() {
   routes_.add({"POST",
                "/v1/run",
                "Run code in a jail of its own",
-               {kCode, kTimeout, kPolicy},
+               {kCode, kTimeout, kPolicy, kPackages},
                {kCodeBytes},
                [this](Call& call) { return run(call); }});
-  routes_.add({"POST", "/v1/sessions", "Begin a session", {kPolicy}, {4096}, [this](Call& call) {
-                 LeaseRequest request;
-                 request.policy = text_in(call.body, "policy", options_.policy);
-                 const auto id = sessions_.create(call.owner, "", std::move(request));
-                 return id ? json_reply({{"id", *id}}, 201) : reply_from(id.error());
-               }});
+  routes_.add(
+      {"POST", "/v1/sessions", "Begin a session", {kPolicy, kPackages}, {4096}, [this](Call& call) {
+         LeaseRequest request;
+         request.policy = text_in(call.body, "policy", options_.policy);
+         request.packages = texts_in(call.body, "packages");
+         const auto id = create(call.owner, "", std::move(request), kMostTimeout);
+         return id ? json_reply({{"id", *id}}, 201) : reply_from(id.error());
+       }});
   routes_.add({"GET", "/v1/sessions", "Your sessions", {}, {}, [this](Call& call) {
                  Json all = Json::array();
                  for (const auto& row : sessions_.list(call.owner))

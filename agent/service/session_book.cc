@@ -7,7 +7,7 @@
 namespace jailrun::service {
 namespace {
 
-constexpr int kNotFound = 404, kConflict = 409, kTooMany = 429, kUnavailable = 503;
+constexpr int kBadRequest = 400, kNotFound = 404, kConflict = 409, kTooMany = 429, kUnavailable = 503;
 
 Error with_status(int status, const std::string& what, const std::string& remedy) {
   return Error{Stage::None, "session", status, what, remedy};
@@ -19,8 +19,12 @@ Error unavailable(const Error& error) {
                     error.message.find("DeadlineExceeded") != std::string::npos ||
                     error.message.find("TooMany") != std::string::npos;
   const bool unknown = error.message.find("UnknownPolicy") != std::string::npos;
+  const bool wrong = error.message.find("PackageUnavailable") != std::string::npos ||
+                     error.message.find("BadFile") != std::string::npos ||
+                     error.message.find("NotNarrower") != std::string::npos;
   return with_status(busy      ? kTooMany
                      : unknown ? kNotFound
+                     : wrong   ? kBadRequest
                                : kUnavailable,
                      error.message, error.remedy);
 }

@@ -250,6 +250,15 @@ Expected<std::vector<StoredFile>> FileStore::list(const std::string& owner) {
   return select("ORDER BY uploaded_at DESC, rowid DESC", owner, "");
 }
 
+Expected<FileStore::Totals> FileStore::totals() {
+  TRY(Statement row, database_.prepare("SELECT COUNT(*), COALESCE(SUM(file_size), 0) FROM files "
+                                       "WHERE expires_at IS NULL OR expires_at > ?1"));
+  TRY(const bool there, row.bind(1, now()).step());
+  if (!there) return Totals{};
+  return Totals{static_cast<std::uint64_t>(row.number(0)),
+                static_cast<std::uint64_t>(row.number(1))};
+}
+
 Expected<StoredFile> FileStore::info(const std::string& owner, const std::string& id) {
   Expected<std::vector<StoredFile>> found = std::vector<StoredFile>();
   if (!id.empty()) found = select("AND file_id = ?3", owner, id);

@@ -71,6 +71,11 @@ class FileStore {
   // Another owner's file is as unknown as one that is not there: an Error with errno ENOENT.
   Expected<StoredFile> info(const std::string& owner, const std::string& id);
   Expected<Opened> get(const std::string& owner, const std::string& id);
+  // Of all owners together, what has not expired.
+  struct Totals {
+    std::uint64_t files = 0, bytes = 0;
+  };
+  Expected<Totals> totals();
   // False: the owner has no such file.
   Expected<bool> remove(const std::string& owner, const std::string& id);
   Expected<std::uint64_t> remove_all(const std::string& owner);

@@ -2,7 +2,6 @@
 #include "tools/full/files.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/store/file_store.h"
+#include "agent/store/manifest.h"
 #include "jail/sys/units.h"
 #include "tools/full/verbs.h"
 
@@ -24,7 +24,6 @@ using store::FileStore;
 using store::StoredFile;
 
 constexpr int kOurFailure = 125;
-constexpr const char* kManifest = ".files.json";  // as in rootfs/guest/site/jailrun_files.py
 
 struct Asked {
   std::string owner, path, name, out;
@@ -198,22 +197,8 @@ Expected<std::optional<OpenedInput>> StoredInputs::open(const std::string& text)
 
 Expected<std::optional<OpenedInput>> StoredInputs::manifest() const {
   if (names_.empty()) return std::nullopt;
-  Json all = Json::object();
-  for (const auto& [id, name] : names_) all[id] = name;
-  const std::string text = all.dump(-1, ' ', true, Json::error_handler_t::replace);
-  const Fd file(::memfd_create("files", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  constexpr int kSeals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-  if (!file.valid() || write_all(file.get(), text.data(), text.size()) != 0 ||
-      ::fcntl(file.get(), F_ADD_SEALS, kSeals) != 0)
-    return std::unexpected(sys_error(Stage::None, kManifest, "cannot list the stored files",
-                                     "give them without ids, by their paths"));
-  // For reading only, as any input.
-  const std::string path = "/proc/self/fd/" + std::to_string(file.get());
-  Fd readable(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!readable.valid())
-    return std::unexpected(
-        sys_error(Stage::None, path, "cannot open the list of stored files", "mount /proc"));
-  return OpenedInput{std::move(readable), kManifest};
+  TRY(Fd file, store::open_manifest(names_));
+  return OpenedInput{std::move(file), store::kManifestName};
 }
 
 void add_files(CLI::App& app, int& status) {

@@ -1,4 +1,5 @@
 // jailagent: the HTTP service, without any privilege; and the keys to it.
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
@@ -79,6 +80,7 @@ int serve(Asked& asked) {
   asked.service.sessions.idle = std::chrono::seconds(asked.idle_s);
   asked.service.version = JAILRUN_VERSION;
   asked.http.unix_socket = asked.unix_socket;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("jailagent"));
   Service service(asked.service, std::move(*keys));
   std::jthread sweeper([&service](const std::stop_token& stop) {
     std::mutex mutex;

@@ -50,9 +50,10 @@ class Service:
         self.agent.stdout.close()
         self.jaild.send_signal(signal.SIGTERM)
         self.jaild.wait(30)
-        self.log.close()
+        self.log.flush()
         if os.environ.get("SHOW_LOG"):
             print(open(os.path.join(self.dir, "log")).read(), file=sys.stderr)
+        self.log.close()
         shutil.rmtree(self.dir)
         return status
 
@@ -303,6 +304,32 @@ class Files(ServiceTest):
         self.assertEqual(ask("POST", "/v1/users/u1/files?filename=..%2fx", b"x")[0], 400)
         self.assertEqual(ask("POST", "/v1/users/u1/files", b"x")[0], 400)
 
+    def test_many_at_once_get_their_own(self):
+        wrong = []
+
+        def work(user):
+            connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)
+
+            def ask(method, path, body=None):
+                connection.request(method, path, body)
+                reply = connection.getresponse()
+                return reply.status, reply.read()
+
+            for i in range(20):
+                content = os.urandom(100_000 + i)
+                status, made = ask("POST", f"/v1/users/{user}/files?filename={i}.bin", content)
+                path = f"/v1/users/{user}/files/{json.loads(made).get('file_id')}/content"
+                if status != 201 or ask("GET", path) != (200, content) or ask("GET", "/v1/packages/numpy")[0] != 200:
+                    wrong.append((user, i, status, made[:100]))
+            connection.close()
+
+        threads = [threading.Thread(target=work, args=(f"many{n}",)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+
     def test_a_large_one_is_taken_and_a_larger_one_is_not(self):
         most = 50 << 20
         status, made = self.service.ask("POST", "/v1/users/u3/files?filename=big.bin", bytes(most))
@@ -310,6 +337,65 @@ class Files(ServiceTest):
         reply = self.service.bytes(b"POST /v1/users/u3/files?filename=x HTTP/1.1\r\nHost: localhost\r\n"
                                    b"Content-Length: %d\r\n\r\n" % (most + 1))
         self.assertTrue(reply.startswith(b"HTTP/1.1 413 "), reply[:80])
+
+
+class Interpreter(ServiceTest):
+    def run_code(self, code, user="u1", **more):
+        status, reply = self.service.ask("POST", f"/v1/users/{user}/execute", {"code": code, **more})
+        self.assertEqual(status, 200, reply)
+        return reply
+
+    def test_a_run_gives_its_output(self):
+        reply = self.run_code("print('Hello, world!')")
+        self.assertEqual(list(reply)[:5], ["success", "output", "error", "execution_time", "return_code"])
+        self.assertEqual((reply["success"], reply["output"], reply["return_code"]), (True, "Hello, world!\n", 0))
+        reply = self.run_code("print('x' * 200000)")
+        self.assertEqual(reply["output"], "x" * 100000 + "\n... (output truncated)")
+
+    def test_files_go_in_by_their_ids_and_come_out(self):
+        ask = self.service.ask
+        _, made = ask("POST", "/v1/users/u1/files?filename=t.csv", b"a,b\n1,2\n3,4\n")
+        code = f"print(load_file('{made['file_id']}').shape, list(FILES))"
+        reply = self.run_code(code, user_files=[made["file_id"]])
+        self.assertEqual(reply["output"], f"(2, 2) ['{made['file_id']}']\n", reply)
+        status, _ = ask("POST", "/v1/users/u2/execute", {"code": "1", "user_files": [made["file_id"]]})
+        self.assertEqual(status, 404)
+        reply = self.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('plot.png')\nplt.close()")
+        file = reply["generated_files"][0]
+        self.assertEqual((file["filename"], file["type"]), ("plot.png", "image"))
+        self.assertEqual(reply["generated_file_ids"], [file["file_id"]])
+        png = base64.b64decode(file["data"])
+        self.assertTrue(png.startswith(b"\x89PNG"))
+        self.assertEqual(ask("GET", f"/v1/users/u1/files/{file['file_id']}/content", raw=True), (200, png))
+
+    def test_what_is_refused_and_what_fails(self):
+        reply = self.run_code("import subprocess")
+        self.assertTrue(reply["error"].startswith("Security validation failed: Blocked unsafe operation: "), reply)
+        self.assertFalse(reply["success"])
+        reply = self.run_code("1", install_packages=["requests"])
+        self.assertEqual((reply["error"], reply["failed_packages"]),
+                         ("Package 'requests' is not in the approved list", ["requests"]))
+        self.assertEqual(self.run_code("1", install_packages=["numpy"])["installed_packages"], ["numpy"])
+        reply = self.run_code("while True: pass", timeout=1)
+        self.assertEqual((reply["error"], reply["return_code"]), ("Execution timeout after 1 seconds", -1))
+        reply = self.run_code("import sys; sys.exit(3)")
+        self.assertEqual((reply["success"], reply["return_code"]), (False, 3))
+
+    def test_packages_and_status(self):
+        ask = self.service.ask
+        self.assertTrue(ask("GET", "/v1/packages/numpy")[1]["ready"])
+        self.assertFalse(ask("GET", "/v1/packages/torch")[1]["ready"])
+        self.assertEqual(ask("GET", "/v1/packages/requests")[0], 404)
+        _, before = ask("GET", "/v1/interpreter/status")
+        self.assertEqual(sorted(before), sorted([
+            "venv_exists", "python_path", "installed_packages", "package_count", "last_cleanup", "total_user_files",
+            "total_file_size_mb", "file_expiration_hours", "max_file_size_mb"]))
+        ask("POST", "/v1/users/u9/files?filename=x.bin", bytes(1 << 20))
+        _, after = ask("GET", "/v1/interpreter/status")
+        self.assertEqual(after["total_user_files"], before["total_user_files"] + 1)
+        self.assertAlmostEqual(after["total_file_size_mb"] - before["total_file_size_mb"], 1)
+        status, reply = ask("POST", "/v1/run", {"code": "1", "packages": ["requests"]})
+        self.assertEqual(status, 400, reply)
 
 
 class Keys(unittest.TestCase):
