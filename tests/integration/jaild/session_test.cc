@@ -112,14 +112,13 @@ TEST_F(Sessions, ReturnToSavedStatesOfMemoryAndFiles) {
 TEST_F(Sessions, WalkATreeOfAHundredStates) {
   Session session = make();
   run(session, "import pandas as pd, os\ndf = pd.DataFrame({'n': range(1000)}); path = ()");
-  // Depth first: at each of the inner states four children, three levels deep, and their own
-  // leaves.
+  // Depth first: five children of the first, four of each inner one, three levels deep.
   int states = 0;
   const std::function<void(const std::string&, int)> walk = [&](const std::string& path,
                                                                 int depth) {
     const auto here = session.savepoint();
     ASSERT_TRUE(here) << here.error().line();
-    for (int child = 0; child < 4; ++child) {
+    for (int child = 0; child < (depth == 0 ? 5 : 4); ++child) {
       const std::string next = path + std::to_string(child);
       run(session, "df['c" + next + "'] = " + std::to_string(child) + "\nopen('/work/" + next +
                        "', 'w').write('x')");
@@ -133,7 +132,7 @@ TEST_F(Sessions, WalkATreeOfAHundredStates) {
     ASSERT_TRUE(session.drop(*here));
   };
   walk("", 0);
-  EXPECT_EQ(states, 4 + 16 + 64);
+  EXPECT_EQ(states, 5 + 20 + 80);
   EXPECT_TRUE(session.close());
 }
 
