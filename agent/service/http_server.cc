@@ -28,6 +28,17 @@ Task accept(State& state, typename Protocol::acceptor& acceptor, bool local) {
   }
 }
 
+// Ends the loop once nothing is answered any more: whoever is idle is not waited for.
+Task drain(State& state) {
+  asio::steady_timer pause(state.io);
+  while (state.requests != 0) {
+    Fault fault;
+    pause.expires_after(std::chrono::milliseconds(50));
+    co_await pause.async_wait(await_with(fault));
+  }
+  state.io.stop();
+}
+
 template <typename Protocol>
 Expected<void> listen(typename Protocol::acceptor& acceptor,
                       const typename Protocol::endpoint& endpoint, const std::string& name) {
@@ -127,15 +138,7 @@ Expected<void> serve_http(const HttpOptions& options, Application& application,
     end.async_wait([&](Fault) {  // what still goes on is interrupted
       for (const int fd : state.gone) (void)!::eventfd_write(fd, 1);
     });
-    // Whoever is idle is not waited for.
-    const auto look = std::make_shared<std::function<void()>>();
-    const auto timer = std::make_shared<asio::steady_timer>(state.io);
-    *look = [&state, look, timer] {
-      if (state.requests == 0) return state.io.stop();
-      timer->expires_after(std::chrono::milliseconds(50));
-      timer->async_wait([look](Fault) { (*look)(); });
-    };
-    (*look)();
+    asio::co_spawn(state.io, drain(state), asio::detached);
   });
   listening(tcp.local_endpoint(fault).port());
   state.io.run();
