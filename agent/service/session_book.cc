@@ -7,7 +7,8 @@
 namespace jailrun::service {
 namespace {
 
-constexpr int kBadRequest = 400, kNotFound = 404, kConflict = 409, kTooMany = 429, kUnavailable = 503;
+constexpr int kBadRequest = 400, kNotFound = 404, kConflict = 409, kTooMany = 429,
+              kUnavailable = 503;
 
 Error with_status(int status, const std::string& what, const std::string& remedy) {
   return Error{Stage::None, "session", status, what, remedy};
