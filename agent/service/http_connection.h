@@ -34,6 +34,7 @@
 #include <set>
 
 #include "agent/service/http_server.h"
+#include "agent/store/hex.h"
 
 namespace jailrun::service::http_detail {
 
@@ -53,12 +54,7 @@ inline auto await_with(Fault& fault) { return asio::redirect_error(asio::use_awa
 inline std::string new_id() {
   unsigned char bytes[8];
   if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return "0";
-  std::string id;
-  for (const unsigned char byte : bytes) {
-    id += "0123456789abcdef"[byte >> 4];
-    id += "0123456789abcdef"[byte & 15];
-  }
-  return id;
+  return store::hex(bytes, sizeof bytes);
 }
 
 // Into logs and back to the client: nothing else than what we would have made.

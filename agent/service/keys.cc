@@ -13,21 +13,14 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "agent/store/hex.h"
 #include "jail/sys/fd.h"
 
 namespace jailrun::service {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string hex(const std::uint8_t* bytes, std::size_t size) {
-  std::string text;
-  for (std::size_t i = 0; i < size; ++i) {
-    text += "0123456789abcdef"[bytes[i] >> 4];
-    text += "0123456789abcdef"[bytes[i] & 15];
-  }
-  return text;
-}
+using store::hex;
 
 std::string digest(const std::string& key) {
   sha256_ctx context;

@@ -1,5 +1,4 @@
 // The routes of the chat bot's interpreter: code of a user with his files, results as files.
-#include <nettle/base64.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -9,6 +8,7 @@
 
 #include "agent/service/cells.h"
 #include "agent/service/service.h"
+#include "agent/service/views.h"
 #include "agent/store/file_types.h"
 #include "agent/store/manifest.h"
 #include "jail/launch/packages.h"
@@ -57,12 +57,6 @@ std::expected<Inputs, HttpReply> open_files(store::FileStore& store, const std::
   inputs.files.push_back({store::kManifestName, manifest->get()});
   inputs.open.push_back(std::move(*manifest));
   return inputs;
-}
-
-std::string base64(std::string_view bytes) {
-  std::string text(BASE64_ENCODE_RAW_LENGTH(bytes.size()), '\0');
-  base64_encode_raw(text.data(), bytes.size(), reinterpret_cast<const std::uint8_t*>(bytes.data()));
-  return text;
 }
 
 // What the code has written: each file in the answer and in the store.
@@ -157,9 +151,10 @@ HttpReply Service::interpret(Call& call) {
   LeaseRequest request;
   request.policy = options_.interpreter_policy;
   request.files = inputs->files;
-  for (const std::string& each : texts_in(call.body, "install_packages")) {
+  const std::vector<std::string> wanted = texts_in(call.body, "install_packages");
+  const auto approved = wanted.empty() ? std::vector<ApprovedPackage>() : approved_packages();
+  for (const std::string& each : wanted) {
     const std::string package = package_name(each);
-    const auto approved = approved_packages();
     const auto found = std::ranges::find(approved, package, &ApprovedPackage::name);
     if (found == approved.end() || found->origin == PackageOrigin::None) {
       const std::string why = found == approved.end() ? "is not in the approved list"

@@ -23,8 +23,6 @@ class SessionBook {
   };
   explicit SessionBook(Options options) : options_(std::move(options)) {}
 
-  // A session that somebody has for himself as long as this lives.
-  class Held;
   struct Entry {
     std::timed_mutex busy;
     std::unique_ptr<Client> client;
@@ -34,6 +32,7 @@ class SessionBook {
     bool ended = false;
     std::chrono::steady_clock::time_point used = std::chrono::steady_clock::now();
   };
+  // A session that somebody has for himself as long as this lives.
   class Held {
    public:
     Held(std::shared_ptr<Entry> entry, std::unique_lock<std::timed_mutex> lock)

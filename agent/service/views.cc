@@ -7,12 +7,6 @@
 namespace jailrun::service {
 namespace {
 
-std::string base64(std::string_view bytes) {
-  std::string text(BASE64_ENCODE_RAW_LENGTH(bytes.size()), '\0');
-  base64_encode_raw(text.data(), bytes.size(), reinterpret_cast<const std::uint8_t*>(bytes.data()));
-  return text;
-}
-
 Json error_of(const CellAnswer& answer) {
   const auto error = answer.head.find("error");
   return error != answer.head.end() && error->is_object() ? *error : Json();
@@ -53,6 +47,12 @@ std::string reason_of(const CellAnswer& answer, double timeout_s) {
 }
 
 }  // namespace
+
+std::string base64(std::string_view bytes) {
+  std::string text(BASE64_ENCODE_RAW_LENGTH(bytes.size()), '\0');
+  base64_encode_raw(text.data(), bytes.size(), reinterpret_cast<const std::uint8_t*>(bytes.data()));
+  return text;
+}
 
 Json display_view(const SessionFrame& frame) {
   Json view = {{"kind", text_of(frame.head, "kind")}, {"data", value_of(frame.head, "data")}};

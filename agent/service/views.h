@@ -6,6 +6,8 @@
 
 namespace jailrun::service {
 
+std::string base64(std::string_view bytes);
+
 // {"data": {MIME: text}, "binary": {MIME: base64}, …} of one display.
 Json display_view(const SessionFrame& frame);
 

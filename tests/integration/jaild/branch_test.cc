@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "jail/session/session.h"
-#include "tests/integration/jaild/daemon.h"
+#include "tests/integration/jaild/cells.h"
 
 namespace jailrun::test {
 namespace {
@@ -17,26 +17,17 @@ class Branches : public testing::Test {
  protected:
   static void SetUpTestSuite() { daemon_ = new Daemon({"--sessions-per-user", "6"}); }
   static void TearDownTestSuite() { delete std::exchange(daemon_, nullptr); }
-  Session make() {
-    Expected<Session> session = Session::create(client_, {.queue_ns = 60'000'000'000});
-    if (!session) ADD_FAILURE() << session.error().line();
-    return std::move(*session);
-  }
+  Session make() { return make_session(client_); }
   static Session branch(Session& session, std::optional<std::uint32_t> from = {}) {
     Expected<Session> made = session.branch(from);
     if (!made) ADD_FAILURE() << made.error().line();
     return std::move(*made);
   }
   static CellAnswer run(Session& session, const std::string& code) {
-    Expected<CellAnswer> answer = session.execute(code);
-    if (!answer) ADD_FAILURE() << answer.error().line();
-    return answer ? std::move(*answer) : CellAnswer{};
+    return run_cell(session, code);
   }
   static std::string value(Session& session, const std::string& code) {
-    const CellAnswer answer = run(session, code);
-    EXPECT_TRUE(answer.ok()) << answer.head.dump();
-    if (answer.displays.empty()) return {};
-    return text_of(answer.displays.back().head["data"], "text/plain");
+    return value_of(session, code);
   }
 
   static Daemon* daemon_;
