@@ -84,6 +84,7 @@ Expected<std::uint64_t> Client::ask(const LeaseRequest& request) {
     lease.add_bool(fields::Lease::Session, request.session);
     for (const std::string& each : request.packages)
       lease.add_string(fields::Lease::Packages, each);
+    lease.add_string(fields::Lease::Label, request.label);
     if (!request.first.empty())
       lease.add_bytes(fields::Lease::First, request.first.data(), request.first.size());
   }
@@ -258,7 +259,8 @@ Expected<std::variant<Leased, Refusal>> Client::take_session(SessionOp op,
 }
 
 Expected<std::variant<Leased, Refusal>> Client::take_branch(const std::string& session, pid_t pid,
-                                                            const std::vector<int>& ends) {
+                                                            const std::vector<int>& ends,
+                                                            const std::string& label) {
   const std::uint64_t number = next_request_++;
   std::string message;
   {
@@ -269,6 +271,7 @@ Expected<std::variant<Leased, Refusal>> Client::take_branch(const std::string& s
     in.add_uint32(fields::SessionRequest::Op, static_cast<std::uint32_t>(SessionOp::Branch));
     in.add_int32(fields::SessionRequest::Pid, pid);
     for (const int end : ends) in.add_int32(fields::SessionRequest::Ends, end);
+    in.add_string(fields::SessionRequest::Label, label);
   }
   TRY_VOID(send(message, {}));
   return wait_leased(number);
@@ -281,10 +284,17 @@ Expected<std::optional<Refusal>> Client::close_session(const std::string& sessio
 }
 
 Expected<std::vector<SessionInfo>> Client::sessions() {
-  TRY_VOID(send(ask_session(SessionOp::List, "", 0, next_request_++), {}));
-  TRY(Message message,
-      wait_for([](const Message& each) { return std::holds_alternative<SessionInfos>(each); }));
-  return std::get<SessionInfos>(std::move(message)).sessions;
+  std::vector<SessionInfo> all;
+  for (bool more = true; more;) {
+    const std::string last = all.empty() ? "" : all.back().session;
+    TRY_VOID(send(ask_session(SessionOp::List, last, 0, next_request_++), {}));
+    TRY(Message message,
+        wait_for([](const Message& each) { return std::holds_alternative<SessionInfos>(each); }));
+    SessionInfos some = std::get<SessionInfos>(std::move(message));
+    more = some.more && !some.sessions.empty();
+    std::ranges::move(some.sessions, std::back_inserter(all));
+  }
+  return all;
 }
 
 }  // namespace jailrun

@@ -35,6 +35,9 @@ struct LeaseRequest {
   bool wants_files = false;
   bool session = false;  // Leased::session names it; it stays when the connection ends
   std::vector<std::string> packages{};  // by name, for /packages
+  // Of a session: its creator's own word for it, at most 512 bytes of UTF-8. Client::sessions()
+  // gives it back, so that whoever has to be started again finds what was his.
+  std::string label{};
   // What jaild puts into the request pipe before it answers; of at most kMaxFirstBytes. Longer ones
   // are written by the client, to Leased::to_request.
   // Not for sessions.
@@ -56,11 +59,13 @@ struct Leased {
 struct SessionInfo {
   std::string session, policy, owner, state;
   std::string origin;  // of a branch: the session that it is a branch of
+  std::string label;
   std::uint32_t uid = 0;
   std::uint64_t age_ns = 0, idle_ns = 0, memory_bytes = 0;
 };
 struct SessionInfos {
   std::vector<SessionInfo> sessions;
+  bool more = false;
 };
 
 enum class SessionOp : std::uint32_t {
@@ -132,7 +137,8 @@ class Client {
   Expected<std::variant<Leased, Refusal>> take_session(SessionOp op, const std::string& session);
   // The process that the guest of `session`, which is attached, has forked; frames.h.
   Expected<std::variant<Leased, Refusal>> take_branch(const std::string& session, pid_t pid,
-                                                      const std::vector<int>& ends);
+                                                      const std::vector<int>& ends,
+                                                      const std::string& label = {});
   Expected<std::optional<Refusal>> close_session(const std::string& session);
   Expected<std::vector<SessionInfo>> sessions();
 

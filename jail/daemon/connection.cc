@@ -125,6 +125,7 @@ std::expected<Connection::Pending, Refusal> Connection::check(const daemon::Leas
     return refused(refusal::kBadValue, "an owner of more than 128 bytes, or more than 32 overrides",
                    "ask for less at once");
   }
+  if (request.label().size() > kMostLabelBytes) return std::unexpected(label_too_long());
   if (request.first().size() > wire::kMaxFirstBytes) {
     return refused(refusal::kBadValue, "a request of more than 32 KiB within the lease",
                    "write it to the jail after the lease");

@@ -18,6 +18,8 @@ class Server;
 // In the request pipe it says that a session begins.
 std::string session_hello();
 Refusal too_many_sessions();
+inline constexpr std::size_t kMostLabelBytes = 512;
+Refusal label_too_long();
 
 // Who is at the other end, as the kernel says (SO_PEERCRED).
 struct Peer {

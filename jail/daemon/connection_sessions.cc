@@ -21,6 +21,11 @@ std::string session_hello() {
   return {reinterpret_cast<const char*>(hello), sizeof hello};
 }
 
+Refusal label_too_long() {
+  return {0, std::string(refusal::kBadValue), "a label of more than 512 bytes",
+          "give it a shorter one"};
+}
+
 Refusal too_many_sessions() {
   return {0, std::string(refusal::kTooManySessions), "you have too many sessions",
           "close some: `jailrun session ls` shows them"};
@@ -65,7 +70,7 @@ bool Connection::session(const daemon::SessionRequest& request) {
   if (request.op() == Op::LIST) {
     daemon::FromDaemon reply;
     reply.mutable_sessions()->set_request(request.request());
-    server_.sessions().list(peer_.uid, *reply.mutable_sessions());
+    server_.sessions().list(peer_.uid, request.session(), *reply.mutable_sessions());
     send(reply);
     return true;
   }
@@ -149,6 +154,7 @@ void Connection::branch_session(const daemon::SessionRequest& request, LiveSessi
   if (!server_.sessions().admits(origin.owner.uid)) {
     return refuse(request.request(), too_many_sessions());
   }
+  if (request.label().size() > kMostLabelBytes) return refuse(request.request(), label_too_long());
   std::array<int, 5> fds{-1, -1, -1, -1, -1};
   for (int i = 0; i < std::min<int>(request.ends_size(), fds.size()); ++i)
     fds[static_cast<std::size_t>(i)] = request.ends(i);
@@ -163,9 +169,11 @@ void Connection::branch_session(const daemon::SessionRequest& request, LiveSessi
     (*branch)->kill(session.lease().jail().jail->cgroup());
     return refuse(request.request(), refusal_from(refusal::kBuildFailed, ends.error()));
   }
+  daemon::Lease asked = origin.request;
+  asked.set_label(request.label());
   const auto made = std::make_shared<LiveSession>(
       server_.io(),
-      LiveSession::Origin{Sessions::new_id(), server_.next_number(), origin.id, origin.request,
+      LiveSession::Origin{Sessions::new_id(), server_.next_number(), origin.id, std::move(asked),
                           origin.owner, origin.wall_ns},
       session.shared_lease(), std::move(*branch));
   server_.sessions().add(made);

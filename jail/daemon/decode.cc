@@ -333,6 +333,9 @@ SessionInfo session(In<fields::SessionEntry> in) {
       case fields::SessionEntry::Origin:
         out.origin = in.get_string();
         break;
+      case fields::SessionEntry::Label:
+        out.label = in.get_string();
+        break;
       default:
         in.skip();
     }
@@ -345,6 +348,8 @@ SessionInfos sessions(In<fields::SessionList> in) {
   while (in.next()) {
     if (in.tag() == fields::SessionList::Sessions) {
       out.sessions.push_back(session(in.get_message()));
+    } else if (in.tag() == fields::SessionList::More) {
+      out.more = in.get_bool();
     } else {
       in.skip();
     }

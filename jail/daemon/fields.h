@@ -20,7 +20,8 @@ enum class Lease : Tag {
   WantsFiles,
   First,
   Session,
-  Packages
+  Packages,
+  Label
 };
 enum class Kill : Tag { Lease = 1, Cancelled, OutputExceeded };
 enum class Query : Tag { Request = 1, Lease };  // PsQuery, StatsQuery, KillJail, Done
@@ -38,7 +39,7 @@ enum class Leased : Tag {
   Warnings,
   Session
 };
-enum class SessionRequest : Tag { Request = 1, Session, Op, WallNs, Pid, Ends };
+enum class SessionRequest : Tag { Request = 1, Session, Op, WallNs, Pid, Ends, Label };
 enum class SessionEntry : Tag {
   Session = 1,
   Policy,
@@ -48,9 +49,10 @@ enum class SessionEntry : Tag {
   AgeNs,
   IdleNs,
   MemoryBytes,
-  Origin
+  Origin,
+  Label
 };
-enum class SessionList : Tag { Request = 1, Sessions };
+enum class SessionList : Tag { Request = 1, Sessions, More };
 enum class Refused : Tag { Request = 1, Name, Message, Remedy };
 enum class Evidence : Tag { Name = 1, Flag, Number, Text };
 enum class Limit : Tag { Name = 1, Value, EnforcedBy };

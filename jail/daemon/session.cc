@@ -15,7 +15,7 @@ namespace {
 
 // After an interrupt, and after the process that executes was to end.
 constexpr std::int64_t kGraceNs = 2'000'000'000;
-constexpr int kMostListed = 500;
+constexpr int kMostListed = 64;  // with labels of 512 bytes they fit in a frame
 
 }  // namespace
 
@@ -187,6 +187,7 @@ void LiveSession::describe(daemon::SessionEntry& entry) const {
   entry.set_idle_ns(client_ == nullptr ? static_cast<std::uint64_t>(now - used_ns_) : 0);
   entry.set_memory_bytes(lease_->memory_bytes());
   entry.set_origin(origin_.branch_of);
+  entry.set_label(origin_.request.label());
 }
 
 std::string Sessions::new_id() {
@@ -256,11 +257,12 @@ void Sessions::end_branches(const LiveSession& session, const Result& result) {
   }
 }
 
-void Sessions::list(std::uint32_t uid, daemon::SessionList& into) const {
-  for (const auto& [id, session] : sessions_) {
-    if (session->closed() || (uid != 0 && session->origin().owner.uid != uid)) continue;
-    if (into.sessions_size() >= kMostListed) return;
-    session->describe(*into.add_sessions());
+void Sessions::list(std::uint32_t uid, const std::string& after, daemon::SessionList& into) const {
+  for (auto each = sessions_.upper_bound(after); each != sessions_.end(); ++each) {
+    const LiveSession& session = *each->second;
+    if (session.closed() || (uid != 0 && session.origin().owner.uid != uid)) continue;
+    if (into.sessions_size() >= kMostListed) return into.set_more(true);
+    session.describe(*into.add_sessions());
   }
 }
 

@@ -101,7 +101,8 @@ class Sessions {
   std::shared_ptr<LiveSession> find(const std::string& id, std::uint32_t uid) const;
   void detach_all(const void* client);
   void close_idle(std::int64_t idle_ns, std::int64_t now);
-  void list(std::uint32_t uid, daemon::SessionList& into) const;
+  // Those with ids after `after`, as many as one frame takes.
+  void list(std::uint32_t uid, const std::string& after, daemon::SessionList& into) const;
 
  private:
   bool has_branches(const LiveSession& session) const;

@@ -197,7 +197,8 @@ Expected<void> Session::drop(std::uint32_t savepoint) {
   return {};
 }
 
-Expected<Session> Session::branch(std::optional<std::uint32_t> savepoint) {
+Expected<Session> Session::branch(std::optional<std::uint32_t> savepoint,
+                                  const std::string& label) {
   Json request = {{"op", "branch"}};
   if (savepoint) request["savepoint"] = *savepoint;
   TRY(const CellAnswer answer, ask_state(std::move(request)));
@@ -209,7 +210,7 @@ Expected<Session> Session::branch(std::optional<std::uint32_t> savepoint) {
     if (const auto all = told->find("ends"); all != told->end() && all->is_array())
       for (const Json& end : *all) ends.push_back(end.is_number_integer() ? end.get<int>() : -1);
   }
-  TRY(auto reply, client_->take_branch(id(), pid, ends));
+  TRY(auto reply, client_->take_branch(id(), pid, ends, label));
   if (const Refusal* no = std::get_if<Refusal>(&reply)) return std::unexpected(refused(*no));
   return Session(*client_, std::get<Leased>(std::move(reply)));
 }

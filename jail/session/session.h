@@ -65,7 +65,9 @@ class Session {
   // limit and a directory of its own (a copy of /work, which is its current one), in the same jail,
   // whose other limits, rights and files both have in common. It ends with the session that it came
   // from.
-  Expected<Session> branch(std::optional<std::uint32_t> savepoint = {});
+  // `label`: as LeaseRequest's.
+  Expected<Session> branch(std::optional<std::uint32_t> savepoint = {},
+                           const std::string& label = {});
   // A file in /work, by its name below it. At most kMostPut bytes in, 200 MiB out.
   static constexpr std::size_t kMostPut = 32u << 20;
   Expected<void> put(const std::string& name, std::string_view content);

@@ -183,6 +183,7 @@ int list(bool json) {
                       {"policy", each.policy},
                       {"uid", each.uid},
                       {"owner", each.owner},
+                      {"label", each.label},
                       {"state", each.state},
                       {"age_ns", each.age_ns},
                       {"idle_ns", each.idle_ns},

@@ -53,6 +53,16 @@ TEST_F(Branches, GoTheirOwnWaysFromOneState) {
   EXPECT_TRUE(session.close());
 }
 
+TEST_F(Branches, LoadAndSaveFilesOfTheirOwn) {
+  Session session = make();
+  run(session, "import pandas as pd; save(pd.DataFrame({'a': [1, 2]}), 'm.csv')");
+  Session other = branch(session);
+  EXPECT_EQ(value(other, "load_file('m.csv').a.tolist(), list(FILES)"), "([1, 2], ['m.csv'])");
+  run(other, "save(pd.DataFrame({'a': [9]}), 'm.csv')");
+  EXPECT_EQ(value(other, "load_file('m.csv').a.tolist()"), "[9]");
+  EXPECT_EQ(value(session, "load_file('m.csv').a.tolist()"), "[1, 2]");
+}
+
 TEST_F(Branches, StartFromASavedStateAsWell) {
   Session session = make();
   run(session, "x = 1; open('f', 'w').write('old'); kept = open('f')");

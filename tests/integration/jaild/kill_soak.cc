@@ -215,6 +215,20 @@ std::string orphans(const fs::path& spawner) {
   return found;
 }
 
+// Where our daemon makes its groups, in each hierarchy: what others leave elsewhere is theirs.
+bool is_in_our_group(const fs::path& group) {
+  std::ifstream file("/proc/self/cgroup");
+  const std::string parent = group.parent_path().lexically_normal().string();
+  for (std::string line; std::getline(file, line);) {
+    const std::string own = line.substr(line.find(':', line.find(':') + 1) + 1);
+    const fs::path hierarchy = parent.substr(0, parent.size() - (own == "/" ? 0 : own.size()));
+    if ((own == "/" || parent.ends_with(own)) &&
+        (hierarchy == "/sys/fs/cgroup" || hierarchy.parent_path() == "/sys/fs/cgroup"))
+      return true;
+  }
+  return false;
+}
+
 // Groups of jails whose owner holds no lock on them; not those that were there `before`.
 std::string ownerless_groups(const std::string& before = {}) {
   std::set<std::string> locked;
@@ -234,7 +248,7 @@ std::string ownerless_groups(const std::string& before = {}) {
     if (!at->path().filename().string().starts_with("jailrun-")) continue;
     at.disable_recursion_pending();
     struct stat st{};
-    if (::stat(at->path().c_str(), &st) != 0) continue;
+    if (!is_in_our_group(at->path()) || ::stat(at->path().c_str(), &st) != 0) continue;
     char key[64];
     std::snprintf(key, sizeof key, "%02x:%02x:%llu", major(st.st_dev), minor(st.st_dev),
                   static_cast<unsigned long long>(st.st_ino));
