@@ -8,12 +8,14 @@
 
 #include "agent/base/text.h"
 #include "agent/jails/failure.h"
+#include "agent/sql/tokens.h"
 
 namespace jailrun::agent {
 namespace {
 
 using nlohmann::json;
-constexpr std::size_t kMostTables = 64, kMostColumns = 200, kMostText = 16 << 10;
+constexpr std::uint64_t kMostSkipped = 10'000;
+constexpr std::size_t kMostNotes = 8, kMostTables = 64, kMostColumns = 200, kMostText = 16 << 10;
 
 struct FormatName {
   std::string_view name;
@@ -67,6 +69,7 @@ DataColumn read_column(const json& from) {
   column.missing = count_of(from, "missing");
   column.distinct = count_of(from, "distinct");
   column.dayfirst = flag_of(from, "dayfirst");
+  column.note = clip(text_of(from, "note"), 300);
   for (const json& value : list_of(from, "values"))
     if (column.values.size() < 24) column.values.push_back(shown(value));
   auto smallest = from.find("min"), largest = from.find("max");
@@ -93,6 +96,15 @@ DataTable read_table(const json& from) {
   auto separator = text_of(from, "separator");
   for (std::string_view known : {";", "\t", "|"})
     if (separator == known) table.separator = separator;
+  table.skip_rows = std::min<std::uint64_t>(count_of(from, "skip_rows"), kMostSkipped);
+  table.bad_lines = count_of(from, "bad_lines");
+  table.trailing = flag_of(from, "trailing");
+  table.decimal_comma = text_of(from, "decimal") == ",";
+  table.thousands_point = text_of(from, "thousands") == ".";
+  if (auto plain = from.find("plain"); plain != from.end()) table.plain = flag_of(from, "plain");
+  for (const json& note : list_of(from, "notes"))
+    if (note.is_string() && table.notes.size() < kMostNotes)
+      table.notes.push_back(clip(note.get<std::string>(), 300));
   table.rows = count_of(from, "rows");
   table.described_rows = count_of(from, "described_rows");
   table.columns_total = count_of(from, "columns_total");
@@ -125,16 +137,6 @@ std::string plain_name(const DataTable& table) {
   return out.substr(0, 60);
 }
 
-void name_for_sql(std::vector<DataTable>& tables) {
-  std::set<std::string> taken;  // DuckDB does not tell upper and lower case apart
-  for (auto& table : tables) {
-    const auto wanted = plain_name(table);
-    table.sql_name = wanted;
-    for (int n = 2; !taken.insert(lower(table.sql_name)).second; ++n)
-      table.sql_name = wanted + "_" + std::to_string(n);
-  }
-}
-
 std::string place_of(const DataTable& table) {
   return "/data/" + table.file +
          (table.table.empty() ? "" : " table " + python_string(table.table));
@@ -152,10 +154,39 @@ std::string column_text(const DataColumn& column) {
       out += (i > 0 ? ", " : "") + column.values[i];
     if (column.distinct > 12) out += ", …";
   }
+  if (!column.note.empty()) out += "; " + column.note;
   return out + "\n";
 }
 
+bool is_modern_excel(const std::string& file) {
+  const auto name = lower(file);
+  return name.ends_with(".xlsx") || name.ends_with(".xlsm");
+}
+
+std::string csv_options(const DataTable& table) {
+  std::string options;
+  if (table.separator != ",")
+    options += table.separator == "\t" ? ", sep=\"\\t\"" : ", sep=\"" + table.separator + "\"";
+  if (table.encoding != "utf-8") options += ", encoding=\"" + table.encoding + "\"";
+  if (table.skip_rows > 0) options += ", skiprows=" + std::to_string(table.skip_rows);
+  if (table.decimal_comma) options += ", decimal=\",\"";
+  if (table.thousands_point) options += ", thousands=\".\"";
+  if (table.trailing) options += ", index_col=False";
+  if (table.bad_lines > 0) options += ", on_bad_lines=\"skip\"";
+  return options;
+}
+
 }  // namespace
+
+void name_for_sql(std::vector<DataTable>& tables) {
+  std::set<std::string> taken;  // DuckDB does not tell upper and lower case apart
+  for (auto& table : tables) {
+    const auto wanted = plain_name(table);
+    table.sql_name = wanted;
+    for (int n = 2; !taken.insert(lower(table.sql_name)).second; ++n)
+      table.sql_name = wanted + "_" + std::to_string(n);
+  }
+}
 
 Expected<std::vector<DataTable>> parse_description(std::string_view text) {
   json top = too_deep(text) ? json() : json::parse(text, nullptr, false);
@@ -199,10 +230,11 @@ std::string describe_text(const std::vector<DataTable>& tables) {
     }
     out += place_of(table) + ": " + std::to_string(table.rows) + " rows, " +
            std::to_string(table.columns_total) + " columns; read with " + load_code(table) +
-           ", in SQL " + table.sql_name + "\n";
+           ", in SQL " + sql_name_text(table.sql_name) + "\n";
     if (table.described_rows < table.rows)
       out +=
           "  (only the first " + std::to_string(table.described_rows) + " rows were looked at)\n";
+    for (const auto& note : table.notes) out += "  (" + note + ")\n";
     for (const auto& column : table.columns) out += column_text(column);
     out += "  first rows:\n";
     for (const auto& row : table.head) {
@@ -217,15 +249,11 @@ std::string describe_text(const std::vector<DataTable>& tables) {
 std::string load_code(const DataTable& table) {
   auto path = python_string("/data/" + table.file);
   switch (table.format) {
-    case Format::Csv: {
-      std::string options;
-      if (table.separator != ",")
-        options += table.separator == "\t" ? ", sep=\"\\t\"" : ", sep=\"" + table.separator + "\"";
-      if (table.encoding != "utf-8") options += ", encoding=\"" + table.encoding + "\"";
-      return "pd.read_csv(" + path + options + ")";
-    }
+    case Format::Csv:
+      return "pd.read_csv(" + path + csv_options(table) + ")";
     case Format::Excel:
-      return "pd.read_excel(" + path + ", sheet_name=" + python_string(table.table) + ")";
+      return "pd.read_excel(" + path + ", sheet_name=" + python_string(table.table) +
+             (is_modern_excel(table.file) ? ")" : ", engine=\"calamine\")");
     case Format::Json:
       return "pd.read_json(" + path + ")";
     case Format::JsonLines:
@@ -251,6 +279,7 @@ std::vector<std::string> data_notes(const std::vector<DataTable>& tables) {
     if (table.encoding == "latin-1")
       notes.push_back(table.file +
                       " is not UTF-8; it was read as Latin-1, so some letters may be wrong");
+    for (const auto& note : table.notes) notes.push_back(table.file + ": " + printable(note));
     if (table.columns_total > table.columns.size() && table.error.empty())
       notes.push_back("only the first " + std::to_string(table.columns.size()) + " columns of " +
                       table.file + " were described");

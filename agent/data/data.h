@@ -24,6 +24,7 @@ struct DataColumn {
   std::string min, max;             // as text, empty where there is none
   std::optional<double> largest;    // of a number column: the largest absolute value
   bool dayfirst = false;            // of a date column
+  std::string note;                 // such as: text, but 97 of 100 are numbers
 };
 
 enum class Format { Csv, Excel, Json, JsonLines, Parquet, Sqlite };
@@ -35,6 +36,13 @@ struct DataTable {
   Format format = Format::Csv;
   std::string encoding = "utf-8";
   std::string separator = ",";
+  std::uint64_t skip_rows = 0;  // lines above the header of a CSV file
+  std::uint64_t bad_lines = 0;  // that have too many fields, and are left out
+  bool trailing = false;        // each line ends in one more separator
+  bool decimal_comma = false;
+  bool thousands_point = false;
+  bool plain = true;               // DuckDB's own reader understands it as pandas does
+  std::vector<std::string> notes;  // what is odd about it
   std::uint64_t rows = 0;
   std::uint64_t described_rows = 0;
   std::uint64_t columns_total = 0;
@@ -52,6 +60,9 @@ Expected<std::vector<DataTable>> describe(const JailClient& client, Deadline dea
 
 // Reads what describe.py printed. Lenient: a field of the wrong type counts as absent.
 Expected<std::vector<DataTable>> parse_description(std::string_view text);
+
+// Gives each table the name that it has in SQL: the stem of its file, or its sheet's.
+void name_for_sql(std::vector<DataTable>& tables);
 
 // The same for a model to read: at most about 16 KiB.
 std::string describe_text(const std::vector<DataTable>& tables);

@@ -5,6 +5,8 @@
 Everything printed is bounded: columns per table, distinct values, characters per cell.
 """
 
+import collections
+import csv
 import json
 import os
 import re
@@ -20,6 +22,11 @@ MAX_COLUMNS = 200
 MAX_TABLES = 20
 MAX_VALUES = 24  # distinct values listed for a column
 MAX_CELL = 80
+MAX_NOTES = 8
+LINE = 1 << 20
+SHAPE_LINES = 64  # what delimiter, title lines and header are found out from
+SEPARATORS = ",;\t|"
+EUROPEAN = re.compile(r"^\s*[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+\s*$")
 DATE_SHAPE = re.compile(
     r"^\s*(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
     r"|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([T ].*)?$"
@@ -67,14 +74,78 @@ def encoding_of(path):
         return "latin-1" if rest else ("utf-8-sig" if bom else "utf-8")
 
 
-def separator_of(path, encoding):
-    if path.lower().endswith((".tsv", ".tab")):
-        return "\t"
-    with open(path, encoding=encoding, errors="replace") as file:
-        line = file.readline(1 << 16)
-    counts = {mark: line.count(mark) for mark in (",", ";", "\t", "|")}
-    best = max(counts, key=counts.get)
-    return best if counts[best] else ","
+def shorten(text, most=40):
+    text = str(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def first_lines(path, encoding):
+    lines = []
+    with open(path, encoding=encoding, errors="replace", newline="") as file:
+        while len(lines) < SHAPE_LINES and (line := file.readline(LINE)):
+            if len(line) < LINE or not lines:  # one that is too long tells nothing of the others
+                lines.append(line.replace("\0", ""))
+            while line and not line.endswith("\n"):
+                line = file.readline(LINE)
+    return lines
+
+
+def rows_of(lines, separator):
+    """[(lines before it, cells)] of the rows that are not blank."""
+    reader, rows, before = csv.reader(lines, delimiter=separator), [], 0
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append((before, row))
+            before = reader.line_num
+    except csv.Error:
+        pass
+    return rows
+
+
+def shape_of(path, encoding):
+    """(separator, rows) with most rows of one width; of several, the one with most columns."""
+    lines = first_lines(path, encoding)
+    suffixed = "\t" if path.lower().endswith((".tsv", ".tab")) else ","
+    found = []
+    for separator in SEPARATORS:
+        rows = rows_of(lines, separator)
+        widths = collections.Counter(len(row) for _, row in rows)
+        width, often = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+        share = often / len(rows) if width > 1 else 0
+        found.append(((round(share, 1), separator == suffixed, width), separator, rows))
+    return max(found)[1:]
+
+
+def looks_like_number(text):
+    return re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", text) is not None
+
+
+def csv_options(rows):
+    """(skipped lines, header, whether each line ends in one more delimiter, notes)"""
+    widths = [len(row) for _, row in rows]
+    usual = collections.Counter(widths).most_common(1)[0][0] if widths else 1
+    start = 0  # lines of a title have one field; with two columns that may be a short row
+    while usual > 2 and start < min(10, len(rows) - 1) and widths[start] == 1:
+        start += 1
+    header = rows[start][1] if rows else []
+    skipped = rows[start][0] if start else 0
+    body, notes = rows[start + 1 :], []
+    trailing = bool(body) and all(len(row) == len(header) + 1 and not row[-1] for _, row in body)
+    if skipped:
+        notes.append(f"{skipped} lines stand above the header and are passed over")
+    for name, times in collections.Counter(header).items():
+        if times > 1 and name.strip():
+            again = shorten(name) + ".1"
+            notes.append(f"{times} columns are called {shorten(name)!r}; the second is {again!r}")
+    if len(header) > 1 and sum(map(looks_like_number, header)) * 2 >= len(header):
+        notes.append("the first line looks like data, not like names; it was taken for the header")
+    if body and not trailing and all(len(row) == len(header) + 1 for _, row in body):
+        notes.append("all rows have one field more than the header: the first became the index")
+    short = sum(len(row) < len(header) for _, row in body)
+    if short:
+        notes.append(f"{short} of the first {len(body)} rows have fewer fields than the header")
+    return skipped, header, trailing, notes
 
 
 def count_lines(path):
@@ -86,17 +157,79 @@ def count_lines(path):
     return lines + (last != b"\n")
 
 
+def european(frame):
+    """(decimal, thousands, notes): whether its numbers have a decimal comma, all or some."""
+    comma, dots = [], False
+    for name, series in texts(frame):
+        sample = series.dropna().head(1000).astype(str)
+        fits = sample.str.match(EUROPEAN)
+        if len(sample) and fits.mean() >= 0.9:
+            comma.append(name)
+            dots = dots or sample[fits].str.contains(".", regex=False).any()
+    if not comma:
+        return ".", "", []
+    # A column with a decimal point would be read as a hundredfold.
+    points = [name for name in frame.columns if pd.api.types.is_float_dtype(frame[name].dtype)
+              and (frame[name].dropna() % 1 != 0).any()] if frame.columns.is_unique else [0]
+    if points:
+        name = shorten(comma[0])
+        return ".", "", [f"numbers of {name!r} have a decimal comma and are text, others a point"]
+    return ",", "." if dots else "", ["numbers have a decimal comma"]
+
+
+def texts(frame):
+    for i, name in enumerate(frame.columns[:MAX_COLUMNS]):
+        series = frame.iloc[:, i]
+        if pd.api.types.is_object_dtype(series) or pd.api.types.is_string_dtype(series):
+            yield name, series
+
+
+def parse(path, large, options):
+    """The frame, and how many lines had too many fields to be read."""
+    nrows = SAMPLE_ROWS if large else None
+    try:
+        return pd.read_csv(path, nrows=nrows, low_memory=False, **options), 0
+    except pd.errors.ParserError:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            frame = pd.read_csv(path, nrows=nrows, low_memory=False, on_bad_lines="warn", **options)
+        return frame, sum(str(each.message).count("Skipping line") for each in told)
+
+
 def read_csv(path, large):
     encoding = encoding_of(path)
-    separator = separator_of(path, encoding)
-    frame = pd.read_csv(path, sep=separator, encoding=encoding,
-                        nrows=SAMPLE_ROWS if large else None, low_memory=False)
-    rows = count_lines(path) - 1 if large else len(frame)
-    return [({"format": "csv", "encoding": encoding, "separator": separator}, frame, rows)]
+    separator, rows = shape_of(path, encoding)
+    skipped, header, trailing, notes = csv_options(rows)
+    options = {"sep": separator, "encoding": encoding, "skiprows": skipped}
+    if trailing:
+        options["index_col"] = False
+    frame, bad = parse(path, large, options)
+    decimal, thousands, more = european(frame)
+    notes += more
+    if decimal == ",":
+        options |= {"decimal": decimal} | ({"thousands": thousands} if thousands else {})
+        frame, bad = parse(path, large, options)
+    if bad:
+        notes.append(f"{bad} lines have more fields than the header and are left out")
+    with open(path, "rb") as file:
+        nuls = encoding != "utf-16" and b"\0" in file.read(1 << 20)
+    if nuls:
+        notes.append("the file holds NUL bytes; a cell ends at one")
+    if encoding in ("utf-8-sig", "utf-16"):
+        notes.append("the file begins with a byte order mark")
+    # What DuckDB's own reader and pandas understand alike; else SQL reads what pandas read.
+    odd = skipped or trailing or bad or nuls or decimal == "," or len(set(header)) < len(header)
+    even = all(len(row) == len(header) for _, row in rows)
+    plain = even and not odd and encoding in ("utf-8", "utf-8-sig")
+    source = {"format": "csv", "encoding": encoding, "separator": separator, "skip_rows": skipped,
+              "trailing": trailing, "bad_lines": bad, "decimal": decimal, "thousands": thousands,
+              "plain": plain, "notes": notes}
+    return [(source, frame, count_lines(path) - 1 - skipped if large else len(frame))]
 
 
 def read_excel(path, large):
-    book = pd.ExcelFile(path)
+    modern = path.lower().endswith((".xlsx", ".xlsm"))
+    book = pd.ExcelFile(path, engine=None if modern else "calamine")
     tables = []
     for sheet in book.sheet_names[:MAX_TABLES]:
         frame = book.parse(sheet, nrows=SAMPLE_ROWS if large else None)
@@ -142,7 +275,8 @@ def read_sqlite(path, _large):
 
 READERS = {
     ".csv": read_csv, ".tsv": read_csv, ".tab": read_csv, ".txt": read_csv,
-    ".xlsx": read_excel, ".xlsm": read_excel, ".json": read_json, ".jsonl": read_json,
+    ".xlsx": read_excel, ".xlsm": read_excel, ".xls": read_excel, ".xlsb": read_excel,
+    ".ods": read_excel, ".json": read_json, ".jsonl": read_json,
     ".ndjson": read_json, ".parquet": read_parquet, ".pq": read_parquet,
     ".sqlite": read_sqlite, ".sqlite3": read_sqlite, ".db": read_sqlite,
 }
@@ -176,6 +310,20 @@ def dates_of(series):
     return {"dayfirst": dayfirst, "values": values}
 
 
+def mixed(series):
+    """A note on a column in which some cells are numbers and some are not; else empty."""
+    cells = series.dropna().head(20_000)
+    if cells.empty:
+        return ""
+    words = cells[[isinstance(value, str) for value in cells]]
+    is_number = pd.to_numeric(words, errors="coerce").notna()
+    numbers = int(is_number.sum()) + len(cells) - len(words)
+    rest = [shorten(value, 20) for value in words[~is_number].unique()[:3]]
+    if 2 * numbers < len(cells) or not rest:
+        return ""
+    return f"text, but {numbers} of {len(cells)} are numbers; not {', '.join(map(repr, rest))}"
+
+
 def describe_column(name, series):
     column = {"name": str(name), "dtype": str(series.dtype), "missing": int(series.isna().sum())}
     if not isinstance(name, str):
@@ -192,6 +340,8 @@ def describe_column(name, series):
                       mean=cell(series.mean()))
     else:
         column["kind"] = "text"
+        if note := mixed(series):
+            column["note"] = note
     try:
         counts = series.value_counts()
         column["distinct"] = int(len(counts))
@@ -206,6 +356,7 @@ def describe_table(source, frame, rows, name):
     columns = [describe_column(c, frame.iloc[:, i]) for i, c in enumerate(frame.columns[:MAX_COLUMNS])]
     head = [[cell(v) for v in row]
             for row in frame.iloc[:5, :MAX_COLUMNS].itertuples(index=False, name=None)]
+    source["notes"] = source.get("notes", [])[:MAX_NOTES]
     return {"file": name, **source, "rows": int(rows), "described_rows": int(len(frame)),
             "columns": columns, "columns_total": int(frame.shape[1]), "head": head}
 

@@ -1,11 +1,28 @@
 #include "agent/sql/tokens.h"
 
+#include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "agent/base/text.h"
 
 namespace jailrun::agent {
 namespace {
+
+// What DuckDB takes for no table's name without quotes.
+constexpr std::array<std::string_view, 84> kReserved{
+    "all",        "analyse", "analyze",  "and",        "anti",    "any",       "array",
+    "as",         "asc",     "asof",     "asymmetric", "both",    "case",      "cast",
+    "check",      "collate", "column",   "constraint", "create",  "cross",     "default",
+    "deferrable", "desc",    "describe", "distinct",   "do",      "else",      "end",
+    "except",     "false",   "fetch",    "for",        "foreign", "from",      "full",
+    "group",      "having",  "in",       "initially",  "inner",   "intersect", "into",
+    "join",       "lambda",  "lateral",  "leading",    "left",    "limit",     "natural",
+    "not",        "null",    "offset",   "on",         "only",    "or",        "order",
+    "outer",      "pivot",   "placing",  "positional", "primary", "qualify",   "references",
+    "returning",  "right",   "select",   "semi",       "show",    "some",      "summarize",
+    "table",      "then",    "to",       "trailing",   "true",    "union",     "unique",
+    "unpivot",    "using",   "variadic", "when",       "where",   "window",    "with"};
 
 bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '$' ||
@@ -120,6 +137,12 @@ class Cutter {
 };
 
 }  // namespace
+
+std::string sql_name_text(const std::string& name) {
+  const auto word = lower(name);
+  const bool reserved = std::find(kReserved.begin(), kReserved.end(), word) != kReserved.end();
+  return reserved ? "\"" + name + "\"" : name;
+}
 
 std::expected<std::vector<SqlToken>, std::string> sql_tokens(std::string_view sql) {
   return Cutter(sql).cut();

@@ -20,4 +20,7 @@ struct SqlToken {
 // Comments are left out. The error is a sentence: a quote or comment that does not end.
 std::expected<std::vector<SqlToken>, std::string> sql_tokens(std::string_view sql);
 
+// A table's name as it is written in SQL: in quotes where it is a word of the language.
+std::string sql_name_text(const std::string& name);
+
 }  // namespace jailrun::agent

@@ -17,6 +17,13 @@ struct Step {
   bool lasting = false;  // in the session
 };
 
+// A state saved, or brought back, by the model.
+struct Move {
+  std::size_t after = 0;  // so many steps
+  bool back = false;
+  std::uint32_t state = 0;  // its number, from 1
+};
+
 struct Bench {
   Interpreter& interpreter;
   Interpreter& fresh;  // for SQL, which shares nothing with the session; may be the same
@@ -25,6 +32,10 @@ struct Bench {
   const std::vector<DataTable>& tables;
   std::size_t most_steps;
   std::vector<Step> steps{};
+  std::vector<Move> moves{};
+  std::string about{};  // what a model should know of the data besides its tables
+  // Told of each step before and after it runs, with its number from 1; may be empty.
+  std::function<void(std::size_t, const Step&)> begun{}, ended{};
 };
 
 // Runs one step in `where` and keeps its files. `what` is said in progress: "python", "sql".

@@ -50,6 +50,7 @@ Expected<ToolOutcome> run_step(Bench& bench, Interpreter& where, Step step, cons
   if (context.progress)
     context.progress(number + what + (step.lasting ? " in the session" : " in a fresh jail"));
   TRY(std::string out_dir, bench.workspace.new_run());
+  if (bench.begun) bench.begun(bench.steps.size() + 1, step);
   TRY(step.result, where.run(step.code, out_dir, context.deadline));
   if (context.progress) context.progress(number + printable(step.result.verdict));
   // A failed run's half-made plots would only confuse: they go with its staging directory.
@@ -58,6 +59,7 @@ Expected<ToolOutcome> run_step(Bench& bench, Interpreter& where, Step step, cons
   }
   ToolOutcome outcome{feedback(step.result, step.lasting), !step.result.ok(), false};
   bench.steps.push_back(std::move(step));
+  if (bench.ended) bench.ended(bench.steps.size(), bench.steps.back());
   return outcome;
 }
 

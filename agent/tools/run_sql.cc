@@ -10,14 +10,6 @@ namespace jailrun::agent {
 namespace {
 
 constexpr std::size_t kSqlLimitBytes = 64 << 10;
-constexpr int kMostRows = 200;
-
-std::vector<std::string> table_names(const Bench& bench) {
-  std::vector<std::string> names;
-  for (const auto& table : bench.tables)
-    if (table.error.empty()) names.push_back(table.sql_name);
-  return names;
-}
 
 class RunSql : public Tool {
  public:
@@ -33,7 +25,7 @@ class RunSql : public Tool {
     Step step;
     step.sql = clean_code(arguments["query"].get<std::string>());
     if (step.sql.size() > kSqlLimitBytes) return misuse("The query is longer than 64 KiB.");
-    if (auto fault = sql_fault(step.sql, table_names(bench_)); !fault.empty())
+    if (auto fault = sql_fault(step.sql, sql_names(bench_.tables)); !fault.empty())
       return misuse(std::move(fault));
     step.code = sql_program(bench_.tables, step.sql);
     return run_step(bench_, bench_.fresh, std::move(step), "sql", context);
@@ -56,7 +48,7 @@ class RunQueryPlan : public Tool {
   Expected<ToolOutcome> call(const nlohmann::json& arguments, const ToolContext& context) override {
     const auto plan = parse_query_plan(arguments);
     if (!plan) return misuse(plan.error().line());
-    const auto names = table_names(bench_);
+    const auto names = sql_names(bench_.tables);
     if (std::find(names.begin(), names.end(), plan->table) == names.end())
       return misuse("There is no table " + plan->table + ".");
     Step step;
@@ -93,18 +85,27 @@ const char* format_word(Format format) {
 
 }  // namespace
 
-std::string sql_program(const std::vector<DataTable>& tables, const std::string& sql) {
+std::vector<std::string> sql_names(const std::vector<DataTable>& tables) {
+  std::vector<std::string> names;
+  for (const auto& table : tables)
+    if (table.error.empty()) names.push_back(table.sql_name);
+  return names;
+}
+
+std::string sql_program(const std::vector<DataTable>& tables, const std::string& sql,
+                        const SqlOutput& output) {
   std::string out(kRunSqlScript);
   out += "\n\n_run_sql({\n";
   for (const auto& table : tables) {
     if (!table.error.empty()) continue;
     out += "    " + python_string(table.sql_name) + ": {\"file\": " + python_string(table.file) +
            ", \"format\": \"" + format_word(table.format) +
-           "\", \"table\": " + python_string(table.table) +
-           ", \"encoding\": " + python_string(table.encoding) +
-           ", \"separator\": " + python_string(table.separator) + "},\n";
+           "\", \"plain\": " + (table.plain ? "True" : "False") +
+           ", \"separator\": " + python_string(table.separator) +
+           ",\n        \"read\": lambda pd, sqlite3: " + load_code(table) + "},\n";
   }
-  return out + "}, " + python_string(sql) + ", " + std::to_string(kMostRows) + ")\n";
+  return out + "}, " + python_string(sql) + ", " + std::to_string(output.rows) + ", " +
+         std::to_string(output.bytes) + ", " + (output.json ? "True" : "False") + ")\n";
 }
 
 std::unique_ptr<Tool> make_run_sql(Bench& bench) { return std::make_unique<RunSql>(bench); }

@@ -18,6 +18,7 @@ class Branch : public Tool {
   Expected<ToolOutcome> call(const json&, const ToolContext&) override {
     const auto state = bench_.interpreter.save();
     if (!state) return misuse("No state was saved: " + state.error().line());
+    bench_.moves.push_back({bench_.steps.size(), false, *state});
     return ToolOutcome{"State " + std::to_string(*state) + " is saved.", false, false};
   }
 
@@ -41,6 +42,7 @@ class Rollback : public Tool {
     const auto state = arguments["state"].get<std::uint32_t>();
     const auto done = bench_.interpreter.rollback(state);
     if (!done) return misuse("Nothing was changed: " + done.error().line());
+    bench_.moves.push_back({bench_.steps.size(), true, state});
     return ToolOutcome{"State " + std::to_string(state) + " is back.", false, false};
   }
 
