@@ -30,6 +30,10 @@ BaseAgent::BaseAgent(AgentSettings settings, LanguageModel& model)
 
 void BaseAgent::add_context(const std::string& text) { messages_.push_back({Role::User, text}); }
 
+void BaseAgent::recall(const std::vector<Message>& past) {
+  messages_.insert(messages_.end(), past.begin(), past.end());
+}
+
 const ToolTable& BaseAgent::tools() {
   if (!set_up_) setup_tools(tools_);
   set_up_ = true;

@@ -49,6 +49,8 @@ class BaseAgent {
 
   // Something the model shall know; it is data, and said so.
   void add_context(const std::string& text);
+  // What was said before, of an earlier conversation.
+  void recall(const std::vector<Message>& past);
   // One task, in the conversation so far. Error: ours (a model that cannot be reached, no jail,
   // cancelled); a task that nobody could do is an Outcome.
   Expected<Outcome> task(const std::string& user_task, const TaskOptions& options = {});

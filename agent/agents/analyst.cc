@@ -45,11 +45,17 @@ void Analyst::setup_tools(ToolTable& tools) {
   tools.add(make_finish());
 }
 
-Expected<Outcome> Analyst::ask(const std::string& question, const TaskOptions& options) {
+Expected<Outcome> Analyst::ask(const std::string& question, const TaskOptions& options,
+                               std::vector<Message> past) {
   const bool first = !std::exchange(asked_, true);
-  return task(first ? "The data:\n" + describe_text(bench_.tables) + "\nThe question: " + question
-                    : question,
-              options);
+  if (!first) return task(question, options);
+  const auto with_data = [&](const std::string& text) {
+    return "The data:\n" + bench_.about + describe_text(bench_.tables) + "\nThe question: " + text;
+  };
+  if (past.empty()) return task(with_data(question), options);
+  past.front().text = with_data(past.front().text);
+  recall(past);
+  return task(question, options);
 }
 
 }  // namespace jailrun::agent

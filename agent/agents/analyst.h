@@ -13,8 +13,10 @@ class Analyst : public BaseAgent {
           std::optional<Prices> prices = {}, std::vector<std::unique_ptr<Tool>> custom = {});
 
   void setup_tools(ToolTable& tools) override;
-  // The first question of a conversation tells of the data as well.
-  Expected<Outcome> ask(const std::string& question, const TaskOptions& options);
+  // The first question of a conversation tells of the data as well. `past`: questions and answers
+  // of before, beginning with a question; for the first question only.
+  Expected<Outcome> ask(const std::string& question, const TaskOptions& options,
+                        std::vector<Message> past = {});
 
  private:
   Bench& bench_;

@@ -63,8 +63,8 @@ std::string dump(const json& value) {
 
 }  // namespace
 
-std::string as_text(const Asked& asked, const Outcome& outcome) {
-  std::string out = trimmed(printable(outcome.answer)) + "\n";
+std::string as_text(const Asked& asked, const Outcome& outcome, bool with_answer) {
+  std::string out = with_answer ? trimmed(printable(outcome.answer)) + "\n" : "";
   const Step* last = nullptr;
   std::size_t number = 0;
   for (std::size_t i = 0; i < asked.steps.size(); ++i)
@@ -104,6 +104,8 @@ std::string as_json(const Asked& asked, const Outcome& outcome) {
                {"runs", runs},
                {"files", files},
                {"data", tables},
+               {"run_id", asked.run_id.empty() ? json() : json(asked.run_id)},
+               {"thread_id", asked.thread_id.empty() ? json() : json(asked.thread_id)},
                {"notes", asked.notes},
                {"usage",
                 {{"turns", outcome.turns},

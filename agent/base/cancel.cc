@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -28,13 +29,25 @@ Expected<Cancel> Cancel::on_signals() {
   return cancel;
 }
 
+Cancel Cancel::on_descriptor(int fd) {
+  Cancel cancel;
+  cancel.watched_ = fd;
+  return cancel;
+}
+
+void Cancel::clear() const {
+  signalfd_siginfo seen{};
+  while (fd_.valid() && ::read(fd_.get(), &seen, sizeof seen) > 0) {
+  }
+}
+
 bool Cancel::requested() const {
-  pollfd one{fd_.get(), POLLIN, 0};
+  pollfd one{fd(), POLLIN, 0};
   return poll(&one, 1, 0) > 0;
 }
 
 bool Cancel::wait_until(Deadline deadline) const {
-  pollfd one{fd_.get(), POLLIN, 0};
+  pollfd one{fd(), POLLIN, 0};
   while (true) {
     if (poll(&one, 1, poll_ms(deadline)) > 0) return true;
     if (Clock::now() >= deadline) return false;

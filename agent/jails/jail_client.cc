@@ -19,7 +19,7 @@ constexpr std::size_t kResultLimitBytes = 64 << 20;
 
 // What the runtime needs of our environment. A list of what passes, so that no key ever does: not
 // to jailrun and so not to a jail.
-std::vector<std::string> passed_environment() {
+std::vector<std::string> passed_environment(const std::string& socket) {
   static constexpr const char* kNames[] = {"PATH",
                                            "HOME",
                                            "USER",
@@ -34,8 +34,11 @@ std::vector<std::string> passed_environment() {
                                            "JAILRUN_POLICY_DIR",
                                            "JAILRUN_STATE_DIR"};
   std::vector<std::string> out;
-  for (const char* name : kNames)
+  for (const char* name : kNames) {
+    if (!socket.empty() && std::string_view(name) == "JAILRUN_SOCKET") continue;
     if (const char* value = std::getenv(name)) out.push_back(std::string(name) + "=" + value);
+  }
+  if (!socket.empty()) out.push_back("JAILRUN_SOCKET=" + socket);
   return out;
 }
 
@@ -144,7 +147,7 @@ Expected<JailResult> JailClient::finish(std::vector<std::string> argv, std::stri
                                         Deadline deadline) const {
   Command command;
   command.argv = std::move(argv);
-  command.environment = passed_environment();
+  command.environment = passed_environment(options_.socket);
   command.input = std::move(input);
   command.stdout_limit_bytes = kResultLimitBytes;
   command.deadline = deadline;

@@ -12,8 +12,9 @@
 namespace jailrun::agent {
 
 struct Input {
-  std::string source;  // path on the host
-  std::string name;    // seen by the guest as /data/NAME; [A-Za-z0-9._-] only
+  std::string source;    // path on the host
+  std::string name;      // seen by the guest as /data/NAME; [A-Za-z0-9._-] only
+  std::string origin{};  // what it is called in records; empty: `source`
 };
 
 struct JailFile {
@@ -45,6 +46,7 @@ struct JailOptions {
   std::string policy;             // empty: its default
   std::vector<std::string> sets;  // path=value
   std::string timeout;            // empty: the policy's
+  std::string socket{};           // jaild's; empty: the usual one
 };
 
 // A program of the image, as `jailrun exec` runs it.

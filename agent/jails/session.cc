@@ -13,7 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kMostFiles = 200;
-constexpr std::size_t kMostStates = 16;           // a session holds 24, and each run needs one
+constexpr std::size_t kMostStates = 16;  // a session holds 24, and each run needs one
+constexpr std::size_t kMostMarks = 6;
 constexpr std::uint64_t kMostBytes = 512u << 20;  // of the files of one run
 
 // Below `dir`, whatever the guest calls its file; empty for names that lead elsewhere.
@@ -65,9 +66,34 @@ void not_undone(JailResult& result, const std::string& why) {
     result.reason.replace(at, undone.size(), "what it changed before it failed stays");
 }
 
+// What a run prints, for who listens and for the result alike.
+class Heard {
+ public:
+  explicit Heard(const Live& live) : live_(live) {}
+  CellOptions options() {
+    CellOptions cell;
+    if (live_.out) cell.out = [this](std::string_view text) { take(text, out_, live_.out); };
+    if (live_.err) cell.err = [this](std::string_view text) { take(text, err_, live_.err); };
+    return cell;
+  }
+  void give(CellAnswer& answer) {
+    if (live_.out) answer.out = std::move(out_);
+    if (live_.err) answer.err = std::move(err_);
+  }
+
+ private:
+  static void take(std::string_view text, std::string& kept,
+                   const std::function<void(std::string_view)>& hear) {
+    kept += text;
+    hear(text);
+  }
+  const Live& live_;
+  std::string out_, err_;
+};
+
 class SessionInterpreter : public Interpreter {
  public:
-  SessionInterpreter(Client client, JailOptions options, std::vector<Input> inputs,
+  SessionInterpreter(std::shared_ptr<Client> client, JailOptions options, std::vector<Input> inputs,
                      const Cancel& cancel)
       : client_(std::move(client)),
         options_(std::move(options)),
@@ -92,7 +118,7 @@ class SessionInterpreter : public Interpreter {
       request.files.push_back({input.name, file.get()});
       files.push_back(std::move(file));
     }
-    TRY(Session made, Session::create(client_, std::move(request)));
+    TRY(Session made, Session::create(*client_, std::move(request)));
     session_ = std::make_unique<Session>(std::move(made));
     return {};
   }
@@ -102,7 +128,8 @@ class SessionInterpreter : public Interpreter {
     if (cancel_.requested()) return std::unexpected(cancelled_error());
     if (!session_) TRY_VOID(open());
     const auto start = Clock::now();
-    CellOptions cell;
+    Heard heard(live_);
+    CellOptions cell = heard.options();
     cell.transactional = true;
     cell.cancel = cancel_.fd();
     if (deadline != Deadline::max())
@@ -119,6 +146,7 @@ class SessionInterpreter : public Interpreter {
     if (answer.wall_hit && Clock::now() >= deadline)
       return std::unexpected(Error{Stage::None, "the question", ETIMEDOUT,
                                    "out of time during a run", "allow more with --within"});
+    heard.give(answer);
     JailResult result = read(answer);
     if (!kept.empty()) not_undone(result, kept);
     result.wall_ns =
@@ -126,6 +154,7 @@ class SessionInterpreter : public Interpreter {
     if (answer.ended) {
       session_.reset();
       states_.clear();
+      marks_.clear();
     } else if (result.ok() && !out_dir.empty()) {
       take_files(answer, out_dir, result);
       if (!has_picture(result)) take_pictures(answer, out_dir, result);
@@ -150,6 +179,33 @@ class SessionInterpreter : public Interpreter {
                                    "there is no saved state " + std::to_string(state),
                                    "save one first"});
     return session_->rollback(states_[state - 1]);
+  }
+  Expected<void> mark() override {
+    if (!session_) TRY_VOID(open());
+    if (marks_.size() >= kMostMarks) {
+      (void)session_->drop(marks_.front());
+      marks_.erase(marks_.begin());
+    }
+    TRY(const std::uint32_t saved, session_->savepoint());
+    marks_.push_back(saved);
+    return {};
+  }
+  Expected<void> back() override {
+    if (!session_ || marks_.empty())
+      return std::unexpected(Error{Stage::None, "state", 0, "no earlier state is held",
+                                   "the last " + std::to_string(kMostMarks) + " are"});
+    TRY_VOID(session_->rollback(marks_.back()));
+    (void)session_->drop(marks_.back());
+    marks_.pop_back();
+    return {};
+  }
+  Expected<std::unique_ptr<Interpreter>> branch() override {
+    if (!session_) TRY_VOID(open());
+    TRY(Session second, session_->branch());
+    auto made = std::make_unique<SessionInterpreter>(client_, options_, inputs_, cancel_);
+    made->session_ = std::make_unique<Session>(std::move(second));
+    made->pictures_ = pictures_;
+    return made;
   }
 
  private:
@@ -235,11 +291,12 @@ class SessionInterpreter : public Interpreter {
     }
   }
 
-  Client client_;
+  std::shared_ptr<Client> client_;
   JailOptions options_;
   std::vector<Input> inputs_;
   const Cancel& cancel_;
   std::unique_ptr<Session> session_;
+  std::vector<std::uint32_t> marks_;
   std::vector<std::uint32_t> states_;  // numbered from 1 for the model: trials have numbers too
   int pictures_ = 0;
 };
@@ -249,8 +306,9 @@ class SessionInterpreter : public Interpreter {
 Expected<std::unique_ptr<Interpreter>> make_session(const JailOptions& options,
                                                     const std::vector<Input>& inputs,
                                                     const Cancel& cancel) {
-  TRY(Client client, Client::connect());
-  auto made = std::make_unique<SessionInterpreter>(std::move(client), options, inputs, cancel);
+  TRY(Client client, options.socket.empty() ? Client::connect() : Client::connect(options.socket));
+  auto made = std::make_unique<SessionInterpreter>(std::make_shared<Client>(std::move(client)),
+                                                   options, inputs, cancel);
   TRY_VOID(made->open());
   return made;
 }
