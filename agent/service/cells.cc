@@ -51,9 +51,9 @@ Expected<Timed> execute_in(SessionBook::Held& held, const Json& body, const Http
   const std::int64_t begun = monotonic_ns();
   Expected<CellAnswer> answer = held.session().execute(text_in(body, "code"), options);
   if (!answer || answer->ended) held.entry().ended = true;
-  if (!answer) {
+  if (!answer) {  // jaild is gone, and all jails with it
     return std::unexpected(
-        Error{Stage::None, "session", 404, "the session has ended", "make a new one"});
+        Error{Stage::None, "session", 503, answer.error().message, "make a new session"});
   }
   return Timed{std::move(*answer), static_cast<double>(monotonic_ns() - begun) / 1e9};
 }

@@ -81,9 +81,8 @@ struct State {
 inline bool fill(const http::request_header<>& head, HttpRequest& request) {
   const std::string_view target(head.target().data(), head.target().size());
   const std::size_t question = target.find('?');
-  std::optional<std::string> path = percent_decoded(target.substr(0, question), false);
-  if (!path || path->empty() || path->front() != '/') return false;
-  request.path = std::move(*path);
+  request.path = target.substr(0, question);
+  if (!request.path.starts_with('/') || !percent_decoded(request.path, false)) return false;
   request.method = std::string(head.method_string());
   std::string_view rest = question == std::string_view::npos ? "" : target.substr(question + 1);
   while (!rest.empty()) {

@@ -76,6 +76,14 @@ std::string HttpRequest::header(const std::string& name) const {
   return found == headers.end() ? std::string() : found->second;
 }
 
+bool accepts_gzip(const HttpRequest& request) {
+  const std::string accepted = request.header("accept-encoding");
+  const std::size_t at = accepted.find("gzip");
+  if (at == std::string::npos) return false;
+  const std::string rest = accepted.substr(at + 4, accepted.find(',', at) - at - 4);
+  return rest.find("q=0") == std::string::npos || rest.find("q=0.") != std::string::npos;
+}
+
 HttpReply failure(unsigned status, const std::string& detail) {
   HttpReply reply;
   reply.status = status;

@@ -21,7 +21,7 @@
 namespace jailrun::service {
 
 struct HttpRequest {
-  std::string method, path;                    // decoded, without the query
+  std::string method, path;                    // as it came, without the query
   std::map<std::string, std::string> query;    // the last of each name
   std::map<std::string, std::string> headers;  // names in lower case; the last of each
   std::string body;
@@ -73,6 +73,9 @@ struct HttpOptions {
 // `listening` is called with the port.
 Expected<void> serve_http(const HttpOptions& options, Application& application,
                           const std::function<void(std::uint16_t)>& listening);
+
+// Whether the client takes gzip.
+bool accepts_gzip(const HttpRequest& request);
 
 // {"detail": …} with a status.
 HttpReply failure(unsigned status, const std::string& detail);

@@ -25,10 +25,13 @@ std::optional<std::vector<std::string>> match(std::string_view pattern, std::str
   if (wanted.size() != given.size()) return std::nullopt;
   std::vector<std::string> parts;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
+    // Each by itself: what %2F stands for is in a name, and ends none.
+    std::optional<std::string> part = percent_decoded(given[i], false);
+    if (!part) return std::nullopt;
     if (is_name(wanted[i])) {
-      if (given[i].empty()) return std::nullopt;
-      parts.emplace_back(given[i]);
-    } else if (wanted[i] != given[i]) {
+      if (part->empty()) return std::nullopt;
+      parts.push_back(std::move(*part));
+    } else if (wanted[i] != *part) {
       return std::nullopt;
     }
   }

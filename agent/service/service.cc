@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "agent/service/http_gzip.h"
 #include "jail/daemon/client.h"
 
 namespace jailrun::service {
@@ -47,6 +48,10 @@ Service::Service(ServiceOptions options, Keys keys)
   add_sessions();
   add_files();
   add_interpreter();
+  add_datasets();
+  add_chat();
+  add_runs();
+  add_page();
 }
 
 BodyRule Service::rule(std::string_view method, std::string_view path) const {
@@ -65,20 +70,32 @@ std::optional<HttpReply> Service::refuse(const HttpRequest& request, std::string
   const std::string origin = request.header("origin");
   if (!origin.empty() && host_of(origin) != host)
     return failure(403, "requests of pages from elsewhere are refused");
-  if (keys_.empty()) return std::nullopt;
+  if (!keys_.needed()) return limit("", options_.rate);
   const auto key = keys_.find(request.header("authorization"));
   if (key) {
-    owner = *key;
-    return std::nullopt;
+    owner = key->id;
+    const std::string_view scope = scope_of(request.method, request.path);
+    if (!key->may(scope))
+      return failure(403, "this key does not have the scope " + std::string(scope));
+    return limit(key->id, key->rate > 0 ? key->rate : options_.rate);
   }
   HttpReply reply = failure(401, "a key is needed: Authorization: Bearer jr_…");
   reply.headers.emplace_back("WWW-Authenticate", "Bearer");
   return reply;
 }
 
+std::optional<HttpReply> Service::limit(const std::string& who, double rate) const {
+  const auto wait = rates_.refuse(who, rate, std::chrono::steady_clock::now());
+  if (!wait) return std::nullopt;
+  HttpReply reply = failure(429, "too many requests a second");
+  reply.headers.emplace_back("Retry-After", std::to_string(*wait));
+  return reply;
+}
+
 HttpReply Service::dispatch(HttpRequest& request) {
   std::string owner;
-  const bool is_probe = request.path == "/healthz" || request.path == "/health";
+  const bool is_probe =
+      request.path == "/healthz" || request.path == "/health" || is_page(request.path);
   if (auto no = refuse(request, owner); no && !(is_probe && no->status == 401))
     return std::move(*no);
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
@@ -99,11 +116,18 @@ HttpReply Service::dispatch(HttpRequest& request) {
 HttpReply Service::handle(HttpRequest& request) {
   const auto begun = std::chrono::steady_clock::now();
   HttpReply reply = dispatch(request);
+  pack(reply, request);
   ++replies_[std::min(reply.status / 100, 5u)];
   spdlog::info(
       "{} {} {} {} {:.1f} ms", request.id, request.method, request.path, reply.status,
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count());
   return reply;
+}
+
+void Service::recover() {
+  const auto found = sessions_.recover();
+  if (!found) return spdlog::warn("no session of before is taken up: {}", found.error().line());
+  if (*found > 0) spdlog::info("{} sessions of before are taken up", *found);
 }
 
 void Service::sweep() {

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "agent/service/http_rate.h"
 #include "agent/service/keys.h"
 #include "agent/service/routes.h"
 #include "agent/service/session_book.h"
@@ -22,7 +23,9 @@ struct ServiceOptions {
   std::set<std::string> hosts;  // names of this service besides those of loopback
   std::string store;            // root of the file store
   store::StoreOptions store_options;
+  std::string record{};  // file of capsules and threads; empty: Record::default_path()
   std::string version;
+  double rate = 0;  // requests a second of each key, or of all where there is none; 0: any
 };
 
 class Service final : public Application {
@@ -31,6 +34,8 @@ class Service final : public Application {
 
   BodyRule rule(std::string_view method, std::string_view path) const override;
   HttpReply handle(HttpRequest& request) override;
+  // Takes up the sessions that jaild has kept for the service of before.
+  void recover();
   // From time to time.
   void sweep();
 
@@ -40,22 +45,35 @@ class Service final : public Application {
   void add_sessions();
   void add_files();
   void add_interpreter();
+  void add_datasets();
+  void add_chat();
+  void add_runs();
+  void add_threads();
+  void add_page();
+  static bool is_page(std::string_view path);  // which asks for no key
   HttpReply dispatch(HttpRequest& request);
   // 401 or 403, or nothing; then `owner` is whose request it is.
   std::optional<HttpReply> refuse(const HttpRequest& request, std::string& owner) const;
+  std::optional<HttpReply> limit(const std::string& who, double rate) const;
   HttpReply metrics() const;
   HttpReply interpret(Call& call);
   HttpReply interpreter_status() const;
   Expected<std::string> create(const std::string& owner, const std::string& name,
-                               LeaseRequest request, double timeout_s);
+                               LeaseRequest request, double timeout_s,
+                               SessionBook::Life life = SessionBook::Life::Stays);
   HttpReply execute(Call& call);
   HttpReply run(Call& call);
+  HttpReply begin_session(Call& call);
   HttpReply run_cell(Call& call);
   HttpReply stream_cell(Call& call);
+  HttpReply chat(Call& call);
+  HttpReply stream_chat(Call& call);
+  HttpReply analyze(Call& call);
   Expected<store::FileStore> store() const;
 
   const ServiceOptions options_;
-  const Keys keys_;
+  mutable KeyRing keys_;
+  mutable RateLimit rates_;
   Routes routes_;
   SessionBook sessions_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();

@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <ctime>
-#include <set>
 
 #include "agent/service/cells.h"
+#include "agent/service/inputs.h"
 #include "agent/service/service.h"
 #include "agent/service/views.h"
 #include "agent/store/file_types.h"
-#include "agent/store/manifest.h"
 #include "jail/launch/packages.h"
 
 namespace jailrun::service {
@@ -29,34 +28,6 @@ std::string shortened(std::string text, bool truncated) {
   if (at >= text.size() && !truncated) return text;
   text.resize(at);
   return text + "\n... (output truncated)";
-}
-
-struct Inputs {
-  std::vector<Fd> open;
-  std::vector<LeaseRequest::File> files;
-};
-
-// The user's files by their names; two of one name bear their ids as well.
-std::expected<Inputs, HttpReply> open_files(store::FileStore& store, const std::string& owner,
-                                            const std::vector<std::string>& ids) {
-  Inputs inputs;
-  std::vector<std::pair<std::string, std::string>> names;
-  std::set<std::string> taken;
-  for (const std::string& id : ids) {
-    auto opened = store.get(owner, id);
-    if (!opened) return std::unexpected(failure(404, "there is no file " + id));
-    std::string name = opened->file.name;
-    if (!taken.insert(name).second) name = id + "-" + name;
-    names.emplace_back(id, name);
-    inputs.files.push_back({name, opened->content.get()});
-    inputs.open.push_back(std::move(opened->content));
-  }
-  if (names.empty()) return inputs;
-  auto manifest = store::open_manifest(names);
-  if (!manifest) return std::unexpected(reply_from(manifest.error()));
-  inputs.files.push_back({store::kManifestName, manifest->get()});
-  inputs.open.push_back(std::move(*manifest));
-  return inputs;
 }
 
 // What the code has written: each file in the answer and in the store.
@@ -121,15 +92,16 @@ void tell_error(const CellAnswer& answer, double timeout_s, Json& result) {
 
 // The policy's own limit is its default; where it may be more, what was asked for counts.
 Expected<std::string> Service::create(const std::string& owner, const std::string& name,
-                                      LeaseRequest request, double timeout_s) {
+                                      LeaseRequest request, double timeout_s,
+                                      SessionBook::Life life) {
   LeaseRequest wider = request;
   wider.overrides.push_back("limits.wall=" + std::to_string(static_cast<long>(timeout_s + 1)) +
                             "s");
-  auto made = sessions_.create(owner, name, std::move(wider));
+  auto made = sessions_.create(owner, name, std::move(wider), life);
   if (made || (made.error().message.find("(NotNarrower)") == std::string::npos &&
                made.error().message.find("(NotOverridable)") == std::string::npos))
     return made;
-  return sessions_.create(owner, name, std::move(request));
+  return sessions_.create(owner, name, std::move(request), life);
 }
 
 HttpReply Service::interpret(Call& call) {
@@ -168,7 +140,8 @@ HttpReply Service::interpret(Call& call) {
     if (found->origin == PackageOrigin::Layer) request.packages.push_back(package);
   }
   if (!result["failed_packages"].empty()) return json_reply(result);
-  const auto id = create(call.owner, "", std::move(request), timeout_s);
+  const auto id =
+      create(call.owner, "", std::move(request), timeout_s, SessionBook::Life::OneRequest);
   if (!id) return reply_from(id.error());
   HttpReply reply;
   {

@@ -1,5 +1,6 @@
 // The routes that execute code.
 #include "agent/service/cells.h"
+#include "agent/service/inputs.h"
 #include "agent/service/service.h"
 #include "agent/service/views.h"
 
@@ -75,7 +76,8 @@ HttpReply Service::run(Call& call) {
   request.policy = text_in(call.body, "policy", options_.policy);
   request.packages = texts_in(call.body, "packages");
   const double timeout_s = number_in(call.body, "timeout", kDefaultTimeout);
-  const auto id = create(call.owner, "", std::move(request), timeout_s);
+  const auto id =
+      create(call.owner, "", std::move(request), timeout_s, SessionBook::Life::OneRequest);
   if (!id) return reply_from(id.error());
   HttpReply reply;
   {
@@ -86,6 +88,25 @@ HttpReply Service::run(Call& call) {
   }
   sessions_.remove(call.owner, *id);
   return reply;
+}
+
+HttpReply Service::begin_session(Call& call) {
+  LeaseRequest request;
+  request.policy = text_in(call.body, "policy", options_.policy);
+  request.packages = texts_in(call.body, "packages");
+  const std::vector<std::string> ids = texts_in(call.body, "files");
+  Inputs inputs;  // open until the jail has them
+  if (!ids.empty()) {
+    auto files = store();
+    if (!files) return reply_from(files.error());
+    auto opened = open_files(*files, call.owner + ":" + text_in(call.body, "user_id"), ids);
+    if (!opened) return std::move(opened.error());
+    inputs = std::move(*opened);
+    request.files = inputs.files;
+  }
+  const std::string policy = request.policy;
+  const auto id = create(call.owner, "", std::move(request), kMostTimeout);
+  return id ? json_reply({{"id", *id}, {"policy", policy}}, 201) : reply_from(id.error());
 }
 
 HttpReply Service::run_cell(Call& call) {
@@ -133,14 +154,15 @@ void Service::add_sessions() {
                {kCode, kTimeout, kPolicy, kPackages},
                {kCodeBytes},
                [this](Call& call) { return run(call); }});
-  routes_.add(
-      {"POST", "/v1/sessions", "Begin a session", {kPolicy, kPackages}, {4096}, [this](Call& call) {
-         LeaseRequest request;
-         request.policy = text_in(call.body, "policy", options_.policy);
-         request.packages = texts_in(call.body, "packages");
-         const auto id = create(call.owner, "", std::move(request), kMostTimeout);
-         return id ? json_reply({{"id", *id}}, 201) : reply_from(id.error());
-       }});
+  routes_.add({"POST",
+               "/v1/sessions",
+               "Begin a session",
+               {kPolicy,
+                kPackages,
+                {"files", "array", false, {}, {}, "ids of stored files, which it finds in /data"},
+                {"user_id", "string", false, {}, {}, "whose files they are"}},
+               {64 << 10},
+               [this](Call& call) { return begin_session(call); }});
   routes_.add({"GET", "/v1/sessions", "Your sessions", {}, {}, [this](Call& call) {
                  Json all = Json::array();
                  for (const auto& row : sessions_.list(call.owner))
@@ -234,6 +256,21 @@ void Service::add_sessions() {
                  return with(call, [&](SessionBook::Held& held) {
                    const auto done = held.session().put(call.parts[1], call.http.body);
                    return done ? json_reply({{"name", call.parts[1]}}) : conflict(done.error());
+                 });
+               }});
+  routes_.add({"GET",
+               "/v1/sessions/{id}/tables/{name}",
+               "A variable that is a table, all of it, as Arrow IPC stream",
+               {},
+               {},
+               [with](Call& call) {
+                 return with(call, [&](SessionBook::Held& held) {
+                   auto content = held.session().arrow(call.parts[1]);
+                   if (!content) return failure(404, content.error().message);
+                   HttpReply reply;
+                   reply.type = "application/vnd.apache.arrow.stream";
+                   reply.body = std::move(*content);
+                   return reply;
                  });
                }});
   routes_.add(

@@ -23,14 +23,75 @@ Error unavailable(const Error& error) {
   const bool wrong = error.message.find("PackageUnavailable") != std::string::npos ||
                      error.message.find("BadFile") != std::string::npos ||
                      error.message.find("NotNarrower") != std::string::npos;
-  return with_status(busy      ? kTooMany
-                     : unknown ? kNotFound
-                     : wrong   ? kBadRequest
-                               : kUnavailable,
+  const bool gone = error.message.find("NoSuchSession") != std::string::npos;
+  const bool taken = error.message.find("SessionBusy") != std::string::npos;
+  return with_status(busy              ? kTooMany
+                     : unknown || gone ? kNotFound
+                     : taken           ? kConflict
+                     : wrong           ? kBadRequest
+                                       : kUnavailable,
                      error.message, error.remedy);
 }
 
 }  // namespace
+
+// By lines: the service's own; the owner's; the name, which may have lines of its own. Without a
+// name it is jaild's, and without an owner the session was for one request.
+std::string SessionBook::label(const std::string& owner, const std::string& name, Life life) const {
+  std::string text = "jailagent " + options_.identity;
+  if (life == Life::OneRequest) return text;
+  text += "\n" + owner;
+  return name.empty() ? text : text + "\n" + name;
+}
+
+Expected<std::size_t> SessionBook::recover() {
+  TRY(const auto client, connect());
+  TRY(const auto all, client->sessions());
+  const std::string ours = label("", "", Life::OneRequest);
+  std::size_t found = 0;
+  for (const SessionInfo& info : all) {
+    if (!info.label.starts_with(ours)) continue;
+    std::string_view rest = std::string_view(info.label).substr(ours.size());
+    if (rest.empty()) {
+      (void)client->close_session(info.session);
+      continue;
+    }
+    if (rest[0] != '\n') continue;  // another service, whose identity begins like ours
+    rest.remove_prefix(1);
+    const std::size_t end = rest.find('\n');
+    const auto entry = std::make_shared<Entry>();
+    entry->id = info.session;
+    entry->policy = info.policy;
+    entry->used -= std::chrono::nanoseconds(info.idle_ns);
+    const std::lock_guard lock(mutex_);
+    entries_[{std::string(rest.substr(0, end)),
+              end == std::string_view::npos ? info.session : std::string(rest.substr(end + 1))}] =
+        entry;
+    ++found;
+  }
+  return found;
+}
+
+Expected<void> SessionBook::attach(Entry& entry) const {
+  if (entry.session) return {};
+  TRY(auto client, connect());
+  Expected<Session> session = Session::attach(*client, entry.id);
+  if (!session) {
+    const Error error = unavailable(session.error());
+    entry.ended = error.errno_value == kNotFound;
+    return std::unexpected(error);
+  }
+  entry.client = std::move(client);
+  entry.session.emplace(std::move(*session));
+  entry.interrupt = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  return {};
+}
+
+void SessionBook::close(Entry& entry) const {
+  if (!entry.ended && !entry.session) (void)attach(entry);
+  if (!entry.ended && entry.session) (void)entry.session->close();
+  entry.ended = true;
+}
 
 Expected<std::unique_ptr<Client>> SessionBook::connect() const {
   Expected<Client> client = Client::connect(options_.jaild);
@@ -46,7 +107,7 @@ Expected<void> SessionBook::admit(const std::string& owner) const {
 }
 
 Expected<std::string> SessionBook::create(const std::string& owner, const std::string& name,
-                                          LeaseRequest request) {
+                                          LeaseRequest request, Life life) {
   const auto entry = std::make_shared<Entry>();
   std::unique_lock made(entry->busy);  // whoever finds it waits until it is there
   {
@@ -65,15 +126,17 @@ Expected<std::string> SessionBook::create(const std::string& owner, const std::s
   Expected<std::unique_ptr<Client>> client = connect();
   if (!client) return give_up(client.error());
   entry->policy = request.policy;
+  request.label = label(owner, name, life);
   Expected<Session> session = Session::create(**client, std::move(request));
   if (!session) return give_up(unavailable(session.error()));
   entry->client = std::move(*client);
   entry->session.emplace(std::move(*session));
+  entry->id = entry->session->id();
   entry->interrupt = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!name.empty()) return name;
   const std::lock_guard lock(mutex_);
-  entries_[{owner, entry->session->id()}] = entry;
-  return entry->session->id();
+  entries_[{owner, entry->id}] = entry;
+  return entry->id;
 }
 
 Expected<SessionBook::Held> SessionBook::hold(const std::string& owner, const std::string& name) {
@@ -91,6 +154,7 @@ Expected<SessionBook::Held> SessionBook::hold(const std::string& owner, const st
                                        "wait for it, or interrupt it"));
   }
   if (entry->ended) return std::unexpected(none);
+  TRY_VOID(attach(*entry));
   (void)!::eventfd_read(entry->interrupt.get(), nullptr);  // meant for what was before
   return Held(std::move(entry), std::move(lock));
 }
@@ -101,23 +165,17 @@ Expected<std::string> SessionBook::branch(const std::string& owner, Held& held,
     const std::lock_guard lock(mutex_);
     TRY_VOID(admit(owner));
   }
-  TRY(auto client, connect());
-  std::string id;
-  {
-    Expected<Session> made = held.session().branch(savepoint);
-    if (!made) return std::unexpected(with_status(kConflict, made.error().message, ""));
-    id = made->id();
-  }  // let go: it gets a connection of its own
-  Expected<Session> session = Session::attach(*client, id);
-  if (!session) return std::unexpected(unavailable(session.error()));
   const auto entry = std::make_shared<Entry>();
-  entry->client = std::move(client);
-  entry->session.emplace(std::move(*session));
+  {
+    Expected<Session> made = held.session().branch(savepoint, label(owner, "", Life::Stays));
+    if (!made) return std::unexpected(with_status(kConflict, made.error().message, ""));
+    entry->id = made->id();
+  }  // let go: it gets a connection of its own
   entry->policy = held.entry().policy;
-  entry->interrupt = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  TRY_VOID(attach(*entry));
   const std::lock_guard lock(mutex_);
-  entries_[{owner, id}] = entry;
-  return id;
+  entries_[{owner, entry->id}] = entry;
+  return entry->id;
 }
 
 bool SessionBook::interrupt(const std::string& owner, const std::string& name) {
@@ -138,8 +196,7 @@ bool SessionBook::remove(const std::string& owner, const std::string& name) {
   }
   (void)!::eventfd_write(entry->interrupt.get(), 1);
   const std::lock_guard lock(entry->busy);
-  entry->ended = true;
-  if (entry->session) (void)entry->session->close();
+  close(*entry);
   return true;
 }
 
@@ -174,8 +231,7 @@ void SessionBook::sweep() {
   }
   for (const auto& entry : old) {
     const std::lock_guard lock(entry->busy);
-    if (!entry->ended && entry->session) (void)entry->session->close();
-    entry->ended = true;
+    close(*entry);
   }
 }
 

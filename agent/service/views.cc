@@ -46,6 +46,22 @@ std::string reason_of(const CellAnswer& answer, double timeout_s) {
   return "Execution error: " + (message.empty() ? type : message);
 }
 
+Json evidence_of(const Result& result) {
+  Json all = Json::object();
+  for (const auto& [key, value] : result.evidence)
+    std::visit([&all, &key](const auto& each) { all[key] = each; }, value);
+  return all;
+}
+
+// Of the jail, from its beginning to its end.
+Json usage_of(const Result& result) {
+  Json usage = {{"wall_ns", result.wall_ns}};
+  if (result.cpu_ns) usage["cpu_ns"] = *result.cpu_ns;
+  if (result.memory_peak_bytes) usage["memory_peak_bytes"] = *result.memory_peak_bytes;
+  if (result.pids_peak) usage["pids_peak"] = *result.pids_peak;
+  return usage;
+}
+
 }  // namespace
 
 std::string base64(std::string_view bytes) {
@@ -89,9 +105,15 @@ Json cell_view(const CellAnswer& answer, double seconds) {
   if (answer.head.contains("rolled_back")) view["rolled_back"] = true;
   if (answer.wall_hit) view["timed_out"] = true;
   if (answer.ended) {
-    view["verdict"] = std::string(name(answer.ended->result.verdict));
-    view["reason"] = answer.ended->result.reason;
+    const Result& result = answer.ended->result;
+    view["verdict"] = std::string(name(result.verdict));
+    view["reason"] = result.reason;
+    view["evidence"] = evidence_of(result);
+    view["limits_hit"] = result.limits_hit;
+    view["usage"] = usage_of(result);
   }
+  for (const char* const key : {"warnings", "cut"})
+    if (Json told = value_of(answer.head, key); !told.is_null()) view[key] = std::move(told);
   return view;
 }
 

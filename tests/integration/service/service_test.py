@@ -5,6 +5,7 @@
 """
 
 import base64
+import gzip
 import http.client
 import json
 import os
@@ -31,18 +32,28 @@ class Service:
         self.unix = os.path.join(self.dir, "http")
         self.log = open(os.path.join(self.dir, "log"), "w+")
         self.key = key
+        self.keys = keys or os.path.join(self.dir, "keys.json")
         self.jaild = subprocess.Popen([os.path.join(BIN, "jaild"), "--socket", self.jaild_socket],
                                       stdout=self.log, stderr=self.log)
-        self.agent = subprocess.Popen(
-            [os.path.join(BIN, "jailagent"), "serve", "--listen", "127.0.0.1:0", "--unix", self.unix,
-             "--jaild", self.jaild_socket, "--store", os.path.join(self.dir, "store"),
-             "--execute-policy", "python", "--keys", keys or os.path.join(self.dir, "keys.json")],
-            stdout=subprocess.PIPE, stderr=self.log, text=True)
-        line = self.agent.stdout.readline()
-        self.port = int(re.search(r":(\d+)$", line.strip()).group(1))
+        self.start_agent()
         deadline = time.monotonic() + 60
         while self.ask("POST", "/v1/run", {"code": "1"})[0] != 200:
             assert time.monotonic() < deadline, "no jail in a minute"
+
+    def start_agent(self):
+        self.agent = subprocess.Popen(
+            [os.path.join(BIN, "jailagent"), "serve", "--listen", "127.0.0.1:0", "--unix", self.unix,
+             "--jaild", self.jaild_socket, "--store", os.path.join(self.dir, "store"),
+             "--record", os.path.join(self.dir, "record.db"),
+             "--execute-policy", "python", "--keys", self.keys],
+            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        line = self.agent.stdout.readline()
+        self.port = int(re.search(r":(\d+)$", line.strip()).group(1))
+
+    def end_agent(self, number):
+        self.agent.send_signal(number)
+        self.agent.wait(30)
+        self.agent.stdout.close()
 
     def end(self):
         self.agent.send_signal(signal.SIGTERM)
@@ -237,6 +248,9 @@ class Sessions(ServiceTest):
         self.assertEqual(self.value(session, "len(open('/work/in.bin', 'rb').read())"), "256000")
         status, back = ask("GET", session + "/files/in.bin", raw=True)
         self.assertEqual((status, back), (200, content))
+        self.value(session, "import os; os.mkdir('d'); open('d/e', 'w').write('deep')")
+        self.assertEqual(ask("GET", session + "/files/d%2Fe", raw=True), (200, b"deep"))
+        self.assertEqual(ask("GET", session + "/files/d/e")[0], 404)
         self.assertEqual(ask("GET", session + "/files/none")[0], 404)
         self.assertEqual(ask("GET", session + "/files/..%2f..%2fetc%2fpasswd")[0], 404)
 
@@ -360,6 +374,15 @@ class Interpreter(ServiceTest):
         self.assertEqual(reply["output"], f"(2, 2) ['{made['file_id']}']\n", reply)
         status, _ = ask("POST", "/v1/users/u2/execute", {"code": "1", "user_files": [made["file_id"]]})
         self.assertEqual(status, 404)
+        status, session = ask("POST", "/v1/sessions", {"files": [made["file_id"]], "user_id": "u1"})
+        path = "/v1/sessions/" + session["id"]
+        _, reply = ask("POST", path + "/execute", {"code": "import pandas as pd\npd.read_csv('/data/t.csv')"})
+        self.assertEqual(reply["value"]["shape"], [2, 2], reply)
+        status, table = ask("GET", path + "/tables/_", raw=True)
+        self.assertEqual((status, self.service.headers["content-type"], table[:4]),
+                         (200, "application/vnd.apache.arrow.stream", b"\xff" * 4))
+        self.assertEqual(ask("GET", path + "/tables/nothing")[0], 404)
+        self.assertEqual(ask("POST", "/v1/sessions", {"files": [made["file_id"]], "user_id": "u2"})[0], 404)
         reply = self.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('plot.png')\nplt.close()")
         file = reply["generated_files"][0]
         self.assertEqual((file["filename"], file["type"]), ("plot.png", "image"))
@@ -399,6 +422,23 @@ class Interpreter(ServiceTest):
 
 
 class Keys(unittest.TestCase):
+    def check_narrow_keys(self, service, verb):
+        """Keys that are made while the service runs, for less than everything."""
+        def key(*options):
+            made = subprocess.run([*verb, "add", "narrow", *options], check=True, capture_output=True, text=True)
+            return {"Authorization": "Bearer " + made.stdout.strip()}
+
+        look, slow = key("--scope", "read"), key("--scope", "use", "--scope", "read", "--rate", "2")
+        self.assertEqual(service.ask("GET", "/sessions", headers=look)[0], 200)
+        self.assertEqual(service.ask("POST", "/v1/run", {"code": "1"}, headers=look)[0], 403)
+        self.assertEqual(service.ask("GET", "/metrics", headers=slow)[0], 403)
+        statuses = [service.ask("GET", "/sessions", headers=slow)[0]]
+        while statuses[-1] == 200 and len(statuses) < 100:
+            statuses.append(service.ask("GET", "/sessions", headers=slow)[0])
+        self.assertEqual((statuses[0], statuses[-1]), (200, 429))
+        self.assertEqual(service.headers["retry-after"], "1")
+        self.assertEqual(service.ask("GET", "/sessions")[0], 200)  # the others are not slower for it
+
     def test_a_key_is_needed_once_there_is_one(self):
         folder = tempfile.mkdtemp(prefix="service-keys-")
         self.addCleanup(shutil.rmtree, folder)
@@ -418,6 +458,15 @@ class Keys(unittest.TestCase):
             other = {"Authorization": "Bearer " + keys[1]}
             self.assertEqual(service.ask("GET", "/sessions", headers=other)[1]["count"], 0)
             self.assertEqual(service.ask("DELETE", "/sessions/s", headers=other)[0], 404)
+            self.check_narrow_keys(service, verb)
+            # Taken back: it opens nothing any more, and an emptied file does not open everything.
+            rows = subprocess.run([*verb, "ls"], check=True, capture_output=True, text=True).stdout.splitlines()
+            for row in rows:
+                subprocess.run([*verb, "rm", row.split()[0]], check=True)
+                self.assertEqual(service.ask("GET", "/sessions", headers=other if " one" in row else None)[0],
+                                 200 if " one" in row else 401)
+            self.assertEqual(service.ask("GET", "/sessions")[0], 401)
+            self.assertEqual(service.ask("GET", "/", headers={"Authorization": ""}, raw=True)[0], 200)
         finally:
             self.assertEqual(service.end(), 0)
 
@@ -428,10 +477,93 @@ class Keys(unittest.TestCase):
         self.assertIn("loopback alone", done.stderr)
 
 
+class Restart(unittest.TestCase):
+    """What outlives the service, and what does not."""
+
+    def setUp(self):
+        self.service = Service()
+        self.addCleanup(lambda: self.service.end())
+
+    def jaild_sessions(self):
+        listed = subprocess.run([os.path.join(BIN, "jailrun"), "session", "ls", "--json"], check=True, text=True,
+                                capture_output=True, env={**os.environ, "JAILRUN_SOCKET": self.service.jaild_socket})
+        return json.loads(listed.stdout)
+
+    def test_sessions_are_there_after_the_service_has_been_ended_or_killed(self):
+        ask = self.service.ask
+        named = {"session_id": "a name\nof two lines", "code": "x = 1; print(x)"}
+        self.assertEqual(ask("POST", "/execute", named)[0], 200)
+        session = self.service.session()
+        self.assertEqual(ask("POST", session + "/execute", {"code": "y = 2"})[0], 200)
+        status, reply = ask("POST", session + "/branch", {})
+        self.assertEqual(status, 201, reply)
+        branch = "/v1/sessions/" + reply["id"]
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.service.end_agent(number)
+            self.service.start_agent()
+            self.assertEqual(ask("GET", "/sessions")[1]["count"], 3)
+            _, reply = ask("POST", "/execute", {"session_id": named["session_id"], "code": "x += 1; print(x)"})
+            self.assertEqual(reply["stdout"], "2\n" if number == signal.SIGTERM else "3\n", reply)
+            for each in (session, branch):
+                _, reply = ask("POST", each + "/execute", {"code": "y"})
+                self.assertEqual(reply["displays"][0]["data"]["text/plain"], "2", reply)
+        for each in (branch, session):
+            self.assertEqual(ask("DELETE", each)[0], 200)
+        self.assertEqual(ask("DELETE", session)[0], 404)
+        self.assertEqual(len(self.jaild_sessions()), 1)
+
+    def test_what_was_for_one_request_ends_and_what_is_anothers_stays(self):
+        body = json.dumps({"code": "import time; time.sleep(60)"}).encode()
+        with socket.create_connection(("127.0.0.1", self.service.port)) as line:
+            line.sendall(b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            deadline = time.monotonic() + 30
+            while "executing" not in [each["state"] for each in self.jaild_sessions()]:
+                self.assertLess(time.monotonic(), deadline)
+            made = subprocess.run([os.path.join(BIN, "jailrun"), "session", "new"], check=True, text=True,
+                                  capture_output=True, env={**os.environ, "JAILRUN_SOCKET": self.service.jaild_socket})
+            self.service.end_agent(signal.SIGKILL)
+        self.service.start_agent()
+        self.assertEqual(self.service.ask("GET", "/sessions")[1]["count"], 0)
+        deadline = time.monotonic() + 30
+        while [each["session"] for each in self.jaild_sessions()] != [made.stdout.strip()]:
+            self.assertLess(time.monotonic(), deadline, self.jaild_sessions())
+
+    def test_what_ran_while_jaild_ended_is_said_to_be_interrupted(self):
+        session = self.service.session()
+        replies = []
+        asker = threading.Thread(target=lambda: replies.append(
+            self.service.ask("POST", session + "/execute", {"code": "import time; time.sleep(60)"})))
+        asker.start()
+        deadline = time.monotonic() + 30
+        while "executing" not in [each["state"] for each in self.jaild_sessions()]:
+            self.assertLess(time.monotonic(), deadline)
+        self.service.jaild.kill()
+        asker.join(30)
+        self.service.jaild.wait()
+        self.assertEqual(replies[0][0], 503, replies)
+        self.assertIn("interrupted", replies[0][1]["detail"])
+        self.assertEqual(self.service.ask("POST", session + "/execute", {"code": "1"})[0], 404)
+        self.assertEqual(self.service.ask("GET", "/health")[0], 503)
+        self.service.jaild = subprocess.Popen(self.service.jaild.args, stdout=self.service.log, stderr=self.service.log)
+
+
 class Wire(ServiceTest):
     def status(self, text):
         reply = self.service.bytes(text)
         return int(reply.split(b" ")[1]) if reply else 0
+
+    def test_long_text_is_packed_for_who_takes_it(self):
+        ask = self.service.ask
+        status, plain = ask("GET", "/openapi.json", raw=True)
+        self.assertNotIn("content-encoding", self.service.headers)
+        for accepted, packed in (("gzip, deflate, br", True), ("br", False), ("gzip;q=0", False)):
+            status, body = ask("GET", "/openapi.json", headers={"Accept-Encoding": accepted}, raw=True)
+            self.assertEqual(self.service.headers.get("content-encoding"), "gzip" if packed else None)
+            self.assertEqual(gzip.decompress(body) if packed else body, plain)
+            self.assertEqual(self.service.headers["vary"], "Accept-Encoding")
+        ask("GET", "/healthz", headers={"Accept-Encoding": "gzip"})
+        self.assertNotIn("content-encoding", self.service.headers)
 
     def test_pages_of_other_sites_are_refused(self):
         get = b"GET /sessions HTTP/1.1\r\nHost: %s\r\n%s\r\n"
