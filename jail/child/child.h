@@ -76,6 +76,9 @@ struct ChildArgs {
   std::size_t task_file_count;
 
   std::uint32_t uid;  // inside, also the gid
+  // A plain user without a range of ids may not give up groups. They open nothing: no file of the
+  // host is in sight.
+  bool keeps_groups;
   const char* hostname;
   const char* workdir;
 

@@ -22,7 +22,7 @@ void enter_leaves(const ChildArgs* args) {
 void take_ids(const ChildArgs* args) {
   begin(args, Stage::TakeIds);
   sys(SYS_setsid);  // no terminal, and no signals of the caller's process group
-  must(args, Stage::TakeIds, sys(SYS_setgroups, 0, 0));
+  if (!args->keeps_groups) must(args, Stage::TakeIds, sys(SYS_setgroups, 0, 0));
   must(args, Stage::TakeIds, sys(SYS_setresgid, args->uid, args->uid, args->uid), 1);
   // Capabilities survive: the id that is left behind has no mapping, so it is not this namespace's
   // root.

@@ -14,6 +14,7 @@ namespace jailrun {
 namespace {
 
 constexpr std::uint64_t kPeriodUs = 100'000;
+constexpr const char* kByNothing = "nothing (danger block)";
 
 Error refused(const std::string& limit, const char* file, int error) {
   if (error == EMFILE || error == ENFILE) {
@@ -26,6 +27,18 @@ Error refused(const std::string& limit, const char* file, int error) {
                "danger block"};
 }
 
+// Whoever may not make a group: which of the ways to get one is open here.
+const char* no_group_remedy(int error, bool pure) {
+  if (error == EROFS)
+    return "have it mounted writable in this container (podman run --systemd=always)";
+  return pure ? "have one delegated: log in through systemd (`loginctl enable-linger`, `machinectl "
+                "shell`), ask a jaild that runs as root, or accept that nothing limits the guest: "
+                "--policy python-unlimited"
+              : "plain users get none on cgroup v1: boot with systemd.unified_cgroup_hierarchy=1, "
+                "ask a jaild that runs as root, or accept that nothing limits the guest: --policy "
+                "python-unlimited";
+}
+
 std::string cpu_quota(const CgroupLimits& limits) {
   return std::to_string(kPeriodUs * limits.cpu_millis / 1000) + " " + std::to_string(kPeriodUs);
 }
@@ -36,6 +49,10 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
   leaf.parent = in.dir.get();
   const std::string parent = in.path();
   int made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
+  // Somebody else's of that name, where this user may make none: the same refusal as without it.
+  const bool others =
+      made != 0 && errno == EEXIST && ::faccessat(leaf.parent, ".", W_OK, AT_EACCESS) != 0;
+  if (others) errno = EACCES;
   if (made != 0 && errno == EEXIST) {
     // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody
     // leases from another run directory: every owner holds a lock on its leaf.
@@ -52,11 +69,10 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
     made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
   }
   if (made != 0) {
-    const bool read_only = errno == EROFS;
-    return std::unexpected(sys_error(
-        Stage::MakeCgroup, parent, "cannot create a cgroup below " + parent,
-        read_only ? "have it mounted writable in this container (podman run --systemd=always)"
-                  : "run as root, or ask a jaild that runs as root"));
+    const int error = errno;
+    return std::unexpected(Error{Stage::MakeCgroup, parent, error,
+                                 "cannot create a cgroup below " + parent,
+                                 no_group_remedy(error, parents_->pure)});
   }
   leaf.dir = Fd(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!leaf.dir.valid() || ::flock(leaf.dir.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -120,7 +136,7 @@ Expected<void> Cgroup::limit_v2(const CgroupLimits& limits) {
     // Without the controller there is no such file.
     if (error != ENOENT || (limits.may_lack & limit.bit) == 0)
       return std::unexpected(refused(limit.name, limit.file, error));
-    limit.by = "nothing (danger block)";
+    limit.by = kByNothing;
   }
   if (!v2_memory_) return {};
   // Absent where the kernel does not account swap.
@@ -143,6 +159,21 @@ void Cgroup::watch_oom() {
 Expected<Cgroup> Cgroup::create(const std::string& name, const CgroupLimits& limits,
                                 std::shared_ptr<const CgroupParents> parents,
                                 std::optional<std::uint32_t> keeper_uid) {
+  constexpr std::uint32_t kAll = kLackMemory | kLackPids | kLackCpu;
+  Expected<Cgroup> made = create_leaves(name, limits, std::move(parents), keeper_uid);
+  if (made || limits.may_lack != kAll || keeper_uid) return made;
+  // A host that gives no group at all: what a policy's danger block accepts by name.
+  const int error = made.error().errno_value;
+  if (error != EACCES && error != EPERM && error != EROFS && error != ENOENT) return made;
+  Cgroup none;
+  none.limits_ = limits;
+  none.enforcement_ = {kByNothing, kByNothing, kByNothing};
+  return none;
+}
+
+Expected<Cgroup> Cgroup::create_leaves(const std::string& name, const CgroupLimits& limits,
+                                       std::shared_ptr<const CgroupParents> parents,
+                                       std::optional<std::uint32_t> keeper_uid) {
   Cgroup group;
   group.name_ = name;
   group.limits_ = limits;
@@ -234,6 +265,7 @@ void Cgroup::kill() const { kill_members(v2_.dir.get()); }
 
 CgroupEvidence Cgroup::evidence() const {
   CgroupEvidence e;
+  if (!has_leaf()) return e;
   e.cpu_ns = cpu_ns();
   e.cpu_source = "cgroup v2 cpu.stat";
   if (memory_.dir.valid()) {

@@ -81,6 +81,9 @@ class Cgroup {
 
   // Other limits, while nobody in it runs.
   Expected<void> change(const CgroupLimits& limits);
+  // False: this host gives none, and every limit may be lacking. Then nothing is counted, and the
+  // end of a jail's pid namespace is the end of all its processes.
+  bool has_leaf() const { return v2_.dir.valid(); }
   int v2_fd() const { return v2_.dir.get(); }  // for CLONE_INTO_CGROUP
   // Open `tasks` files of the v1 leaves: whoever writes "0" into one is in it. A thread that moves
   // itself needs no lock of the kernel's; moving another one by its pid waits for an RCU grace
@@ -112,6 +115,9 @@ class Cgroup {
     Fd dir;
   };
   Cgroup() = default;
+  static Expected<Cgroup> create_leaves(const std::string& name, const CgroupLimits& limits,
+                                        std::shared_ptr<const CgroupParents> parents,
+                                        std::optional<std::uint32_t> keeper_uid);
   Expected<void> make_leaf(Leaf& leaf, const CgroupParent& in);
   Expected<void> limit_v1(const CgroupLimits& limits);
   Expected<void> limit_v2(const CgroupLimits& limits);

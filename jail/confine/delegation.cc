@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <optional>
+
+#include "jail/confine/cgroup_files.h"
 
 namespace jailrun {
 namespace {
@@ -41,6 +44,9 @@ bool delegated(int group) {
          value == '1';
 }
 
+// The own group is one that a plain user has asked its manager for.
+bool asked_for() { return ::geteuid() != 0 && std::getenv(kInOwnScope) != nullptr; }
+
 // Leaves a group in which nobody else is, so that it can give.
 int leave(int group) {
   const std::string members = read_file_at(group, "cgroup.procs", 64);
@@ -58,6 +64,14 @@ std::string own_limit(int group) {
   return cpu.empty() || cpu.starts_with("max") ? "" : "cpu.max";
 }
 
+// The path of the own group on pure v2; empty elsewhere.
+std::string own_pure_group() {
+  std::string table = read_file_at(AT_FDCWD, "/proc/self/cgroup");
+  if (!table.starts_with("0::/") || table.find('\n') != table.size() - 1) return "";
+  table.pop_back();
+  return table.substr(3);
+}
+
 Error not_held(const std::string& group, const std::string& limit) {
   return Error{Stage::MakeCgroup, group, 0,
                "the " + limit + " of " + group + " would not hold for jails",
@@ -67,12 +81,22 @@ Error not_held(const std::string& group, const std::string& limit) {
 
 }  // namespace
 
+bool wants_delegation() {
+  const std::string own = own_pure_group();
+  if (own.empty()) return false;
+  const Fd group = open_group(kCgroupMount + own);
+  const bool alone =
+      read_file_at(group.get(), "cgroup.procs", 64) == std::to_string(::getpid()) + "\n";
+  const bool writable = ::faccessat(group.get(), ".", W_OK, AT_EACCESS) == 0;
+  return !(alone && writable && delegated(group.get()));
+}
+
 Expected<std::string> find_giving_group(const std::string& mount, const std::string& own) {
   std::optional<Error> passed_over;
   for (std::string path = own;;) {
     const Fd group = open_group(mount + path);
     const bool root = path.empty() || path == "/";
-    const bool ours = delegated(group.get());
+    const bool ours = delegated(group.get()) || (path == own && asked_for());
     int refused = group.valid() ? make_give(group.get()) : errno;
     // The kernel's own root takes any process: one that is busy is a container's.
     if (refused == EBUSY && path == own && (ours || root) && leave(group.get()) == 0)

@@ -19,6 +19,14 @@ namespace jailrun {
 // Limits of memory and CPU time of a group that is passed over would not hold for jails: then an
 // Error. Where no group gives controllers, `own`: leaves without limits, for policies that may lack
 // them.
+// Set in the environment of a process in a scope or service that a user manager has delegated to
+// it: user managers leave no mark on the group. Whoever sets it without that harms itself alone.
+inline constexpr const char* kInOwnScope = "JAILRUN_IN_SCOPE";
+
+// True where this process is on pure v2, in no group that has been delegated to it alone: a scope
+// of its own would be the remedy.
+bool wants_delegation();
+
 Expected<std::string> find_giving_group(const std::string& mount, const std::string& own);
 
 }  // namespace jailrun

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -15,9 +16,10 @@ Expected<Fd> open_run_dir() {
   if (::geteuid() != 0) {
     const char* base = std::getenv("XDG_RUNTIME_DIR");
     if (base == nullptr || base[0] != '/') {
-      return std::unexpected(Error{Stage::LeaseUid, "XDG_RUNTIME_DIR", 0,
-                                   "XDG_RUNTIME_DIR is not set",
-                                   "log in through a session that sets it, or run as root"});
+      return std::unexpected(
+          Error{Stage::LeaseUid, "XDG_RUNTIME_DIR", 0, "XDG_RUNTIME_DIR is not set",
+                "log in through a session that sets it, or set it to a directory "
+                "of your own with mode 0700"});
     }
     path = std::string(base) + "/jailrun";
   }
@@ -72,20 +74,45 @@ Expected<std::optional<std::uint32_t>> lock_lowest(const Fd& file, std::uint32_t
 
 }  // namespace
 
+std::uint32_t mapped_uids() {
+  // Root's own range is tried, not looked up: a container may show any map.
+  if (::geteuid() == 0) return kUidCount;
+  const std::string table = read_file_at(AT_FDCWD, "/proc/self/uid_map");
+  for (const char* at = table.c_str(); *at != 0;) {
+    char* end = nullptr;
+    const unsigned long first = std::strtoul(at, &end, 10);
+    std::strtoul(end, &end, 10);
+    const unsigned long count = std::strtoul(end, &end, 10);
+    if (end == at) break;
+    if (first <= kUidBase && kUidBase - first < count)
+      return static_cast<std::uint32_t>(
+          std::min<unsigned long>(count - (kUidBase - first), kUidCount));
+    at = *end == '\n' ? end + 1 : end;
+  }
+  return 0;
+}
+
 Expected<UidLease> UidLease::acquire(const Fd& run_dir) {
   TRY(Fd file, open_locks(run_dir));
-  TRY(const std::optional<std::uint32_t> slot, lock_lowest(file, 0, kUidCount));
-  if (slot) return UidLease(std::move(file), kUidBase + *slot);
-  return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
-                               "all 65536 host uids are in use by live jails",
-                               "wait for some of them to end"});
+  const std::uint32_t mapped = mapped_uids(), count = mapped == 0 ? kUidCount : mapped;
+  TRY(const std::optional<std::uint32_t> slot, lock_lowest(file, 0, count));
+  if (slot) {
+    const std::uint32_t uid = mapped == 0 ? ::geteuid() : kUidBase + *slot;
+    return UidLease(std::move(file), uid, *slot);
+  }
+  return std::unexpected(
+      Error{Stage::LeaseUid, "uids", 0,
+            "all " + std::to_string(count) + " host uids are in use by live jails",
+            "wait for some of them to end"});
 }
 
 Expected<UidLease> UidLease::acquire_block(const Fd& run_dir) {
   TRY(Fd file, open_locks(run_dir));
   TRY(const std::optional<std::uint32_t> byte, lock_lowest(file, kUidCount, kWorldCount));
-  if (byte)
-    return UidLease(std::move(file), kUidBase + kUidCount + (*byte - kUidCount) * kWorldUids);
+  if (byte) {
+    const std::uint32_t slot = kUidCount + (*byte - kUidCount) * kWorldUids;
+    return UidLease(std::move(file), kUidBase + slot, slot);
+  }
   return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
                                "all 256 blocks of host uids are in use by warm worlds",
                                "wait for some of them to end"});

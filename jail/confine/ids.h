@@ -17,6 +17,11 @@ inline constexpr std::uint32_t kWorldUids = 1024, kWorldCount = 256;
 // $XDG_RUNTIME_DIR/jailrun otherwise. Created where missing.
 Expected<Fd> open_run_dir();
 
+// How many ids from kUidBase on exist in this process's user namespace: all of them for root; for a
+// plain user that has entered one of its own (launch/plain.h) as many as /etc/subuid gives it; 0
+// where it gives none, then guests have the caller's own id.
+std::uint32_t mapped_uids();
+
 // A uid that no other live jail on this host has. The lease is a byte-range lock on an open file
 // description: whoever holds a copy of the descriptor holds it, and the kernel ends it with the
 // last one, also after kill -9. Nothing is ever stale.
@@ -27,13 +32,17 @@ class UidLease {
   // single ones and are leased in the same way.
   static Expected<UidLease> acquire_block(const Fd& run_dir);
   std::uint32_t uid() const { return uid_; }
-  std::uint32_t slot() const { return uid_ - kUidBase; }
+  std::uint32_t slot() const { return slot_; }
+  // The caller's own id, for want of others: it has the caller's groups as well, which nobody
+  // without a range of /etc/subgid can give up.
+  bool is_own() const { return uid_ < kUidBase; }
 
  private:
-  UidLease(Fd file, std::uint32_t uid) : file_(std::move(file)), uid_(uid) {}
+  UidLease(Fd file, std::uint32_t uid, std::uint32_t slot)
+      : file_(std::move(file)), uid_(uid), slot_(slot) {}
   static Expected<Fd> open_locks(const Fd& run_dir);
   Fd file_;
-  std::uint32_t uid_;
+  std::uint32_t uid_, slot_;
 };
 
 // Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing

@@ -99,7 +99,9 @@ Fd mounted(const Fd& file, const struct stat& st, std::uint32_t host_uid) {
       uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
   Fd tree = detached_mount(file);
   if (!tree.valid()) return {};
-  if ((st.st_mode & S_IROTH) != 0)
+  // A plain user's guest with that user's own id may read what its owner may.
+  const bool its_own = st.st_uid == host_uid && (st.st_mode & S_IRUSR) != 0;
+  if ((st.st_mode & S_IROTH) != 0 || its_own)
     return set_attributes(tree, kReadOnly, -1) ? std::move(tree) : Fd();
   const Fd userns = id_mapping(st, host_uid);
   if (!userns.valid() || !set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get()))

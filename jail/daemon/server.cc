@@ -63,13 +63,10 @@ Server::Server(ServerOptions options) : options_(std::move(options)) {}
 
 Expected<void> Server::listen() {
   const std::string& path = options_.socket;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.front() != '/' || path.size() >= sizeof address.sun_path) {
+  if (path.empty() || path.front() != '/' || path.size() >= sizeof sockaddr_un::sun_path) {
     return std::unexpected(Error{Stage::None, path, 0, "'" + path + "' is no path for a socket",
                                  "give --socket an absolute path of at most 107 bytes"});
   }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   TRY_VOID(make_directory(path));
   const std::string lock = path + ".lock";
   lock_ = Fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -79,6 +76,17 @@ Expected<void> Server::listen() {
                                  "end that one first, or give another --socket"});
   }
   sweep();
+  if (options_.listener < 0) return bind_socket();
+  listener_ = Fd(options_.listener);
+  ::fcntl(listener_.get(), F_SETFL, O_NONBLOCK);
+  return {};
+}
+
+Expected<void> Server::bind_socket() {
+  const std::string& path = options_.socket;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ::unlink(path.c_str());  // of one that was killed: the lock says that nobody listens
   // Nobody may connect before mode and group are as asked for.
@@ -107,9 +115,10 @@ Expected<void> Server::run() {
   heed_signals();
   asio::co_spawn(io_, tick(), asio::detached);
   warm_up();
-  spdlog::info("jaild listens on {}, mode {:o}", options_.socket, options_.mode);
+  spdlog::info("jaild listens on {}", options_.socket);
+  options_.serving();
   io_.run();
-  ::unlink(options_.socket.c_str());
+  if (options_.listener < 0) ::unlink(options_.socket.c_str());
   return {};
 }
 
@@ -245,6 +254,7 @@ Task Server::tick() {
     timer_.expires_after(ending_ ? kEndTick : kTick);
     boost::system::error_code ignored;
     co_await timer_.async_wait(await_with(ignored));
+    options_.alive();
     if (ending_) {
       for (const auto& [key, pool] : pools_) pool->tick();
       for (const auto& pool : leaving_) pool->tick();

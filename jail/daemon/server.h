@@ -2,6 +2,7 @@
 // ends.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -24,6 +25,11 @@ struct ServerOptions {
   PoolOptions pool;
   std::size_t sessions_of_user = 64;
   std::chrono::seconds session_idle{15 * 60};
+  // Of a service manager: a socket that listens already, at `socket`, and stays when this ends; -1:
+  // none. The server owns it.
+  int listener = -1;
+  std::function<void()> serving = [] {};  // once, when clients are served
+  std::function<void()> alive = [] {};    // by the loop that serves them, every second or sooner
 };
 
 class Server {
@@ -56,6 +62,7 @@ class Server {
   using PoolKey = std::pair<std::string, Owner>;
 
   Expected<void> listen();
+  Expected<void> bind_socket();
   Task accept_clients();
   void heed_signals();
   Task tick();

@@ -2,8 +2,10 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <string_view>
 
@@ -41,9 +43,9 @@ pid_t pid_inside(string_view status) {
 }
 
 // Gives the pid below ours.
-Expected<pid_t> check_status(int proc, const char* who, std::uint32_t uid, bool guest) {
+Expected<pid_t> check_status(int proc, const char* who, const Posture& posture, bool guest) {
   const std::string status = read_file_at(proc, "status");
-  const std::string id = std::to_string(uid);
+  const std::string id = std::to_string(posture.host_uid);
   const std::string ids = id + "\t" + id + "\t" + id + "\t" + id;
   const struct {
     const char* key;
@@ -52,7 +54,7 @@ Expected<pid_t> check_status(int proc, const char* who, std::uint32_t uid, bool 
   } wanted[] = {
       {"Uid", ids, false},
       {"Gid", ids, false},
-      {"Groups", "", false},
+      {"Groups", posture.groups, false},
       {"Threads", "1", false},
       {"CapInh", "0000000000000000", false},
       {"CapPrm", "0000000000000000", false},
@@ -124,9 +126,27 @@ Expected<void> check_mounts(int guest, std::span<const ExpectedMount> expected) 
   return {};
 }
 
+// Where the list belongs to root, whom a plain user's namespace does not know: each number that the
+// process's table has room for is tried.
+Expected<void> try_descriptors(int proc, pid_t guest, int last) {
+  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, guest, 0)));
+  const std::string status = read_file_at(proc, "status");
+  const int room = std::atoi(std::string(line_of(status, "FDSize")).c_str());
+  if (!pidfd.valid() || room <= 0)
+    return std::unexpected(differs("its descriptors cannot be listed"));
+  for (int number = last + 1; number < room; ++number) {
+    const Fd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+    if (!copy.valid() && errno == EBADF) continue;
+    return std::unexpected(differs("descriptor " + std::to_string(number) +
+                                   (copy.valid() ? " is open" : " cannot be looked at")));
+  }
+  return {};
+}
+
 // None above `last`; the gate is closed before guest code runs.
-Expected<void> check_descriptors(int guest, int last) {
+Expected<void> check_descriptors(int guest, pid_t pid, int last) {
   const Fd dir(::openat(guest, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir.valid() && errno == EACCES) return try_descriptors(guest, pid, last);
   // getdents64 without opendir's 32 KiB: a sound guest has six short entries.
   alignas(8) char buffer[1024];
   const ssize_t filled = dir.valid() ? ::getdents64(dir.get(), buffer, sizeof buffer) : -1;
@@ -140,6 +160,25 @@ Expected<void> check_descriptors(int guest, int last) {
     if (!known) return std::unexpected(differs("descriptor " + std::string(name) + " is open"));
   }
   return {};
+}
+
+// Without a cgroup: init and its descendants, which are all that a pid namespace can hold. They are
+// blocked while this reads, so none is missed.
+std::vector<pid_t> family_of(pid_t init) {
+  std::vector<pid_t> family = {init};
+  for (std::size_t i = 0; i < family.size(); ++i) {
+    const std::string pid = std::to_string(family[i]);
+    const std::string path = "/proc/" + pid + "/task/" + pid + "/children";
+    const std::string list = read_file_at(AT_FDCWD, path.c_str());
+    for (const char* at = list.c_str(); *at != 0;) {
+      char* end = nullptr;
+      const long child = std::strtol(at, &end, 10);
+      if (end == at) break;
+      family.push_back(static_cast<pid_t>(child));
+      at = *end == ' ' ? end + 1 : end;
+    }
+  }
+  return family;
 }
 
 Expected<void> check_membership(int proc, const Cgroup& cgroup) {
@@ -165,6 +204,10 @@ Namespaces own_namespaces() {
   return namespaces_of(self.get());
 }
 
+std::string own_groups() {
+  return std::string(line_of(read_file_at(AT_FDCWD, "/proc/self/status"), "Groups"));
+}
+
 Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup) {
   const Fd init = open_process(posture.init);
   TRY_VOID(check_membership(init.get(), cgroup));
@@ -176,19 +219,19 @@ Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup) {
 }
 
 Expected<Attested> attest_guest(const Posture& posture, const Cgroup& cgroup) {
-  const std::vector<pid_t> members = cgroup.members();
+  const std::vector<pid_t> members = cgroup.has_leaf() ? cgroup.members() : family_of(posture.init);
   const auto guest = std::ranges::find_if(members, [&](pid_t pid) { return pid != posture.init; });
   if (members.size() != 2 || guest == members.end()) {
     return std::unexpected(
-        differs("its cgroup has " + std::to_string(members.size()) + " processes instead of 2"));
+        differs("it has " + std::to_string(members.size()) + " processes instead of 2"));
   }
   const Fd init = open_process(posture.init), proc = open_process(*guest);
   Attested seen{*guest, 0, 0};
-  TRY(seen.init_inside, check_status(init.get(), "init", posture.host_uid, false));
-  TRY(seen.guest_inside, check_status(proc.get(), "the guest", posture.host_uid, true));
+  TRY(seen.init_inside, check_status(init.get(), "init", posture, false));
+  TRY(seen.guest_inside, check_status(proc.get(), "the guest", posture, true));
   TRY_VOID(check_membership(proc.get(), cgroup));
   TRY_VOID(check_namespaces(init.get(), proc.get(), posture));
-  TRY_VOID(check_descriptors(proc.get(), posture.last_descriptor));
+  TRY_VOID(check_descriptors(proc.get(), *guest, posture.last_descriptor));
   return seen;
 }
 

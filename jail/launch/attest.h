@@ -22,6 +22,8 @@ struct ExpectedMount {
 // Inodes of a process's namespaces: user, pid, mnt, ipc, uts, cgroup, net.
 using Namespaces = std::array<std::uint64_t, 7>;
 Namespaces own_namespaces();
+// This process's supplementary groups, as Posture has them.
+std::string own_groups();
 
 struct Posture {
   pid_t init;                             // as the owner sees it
@@ -30,6 +32,8 @@ struct Posture {
   std::uint64_t network_inode;            // the null network's; 0: any but the owner's own
   std::span<const ExpectedMount> mounts;  // exactly these; the caller keeps them
   int last_descriptor = 3;                // of the guest at the gate: 0, 1, 2 and the gate
+  std::string groups =
+      {};  // supplementary ones, as in /proc/PID/status; none but in a plain user's
 };
 
 // In two parts, so that what no longer changes is read while the jail still works on the rest. Both

@@ -13,7 +13,7 @@ constexpr const char* kNamespaceLimit =
     "raise it: `sysctl -w user.max_user_namespaces=15000`, and the other user.max_*_namespaces";
 constexpr const char* kNamespaceRight =
     "allow user namespaces: kernel.unprivileged_userns_clone=1, or, where AppArmor restricts them, "
-    "a profile with `userns`; in a container, its seccomp profile";
+    "jailrun's profile (share/jailrun/apparmor/jailrun); in a container, its seccomp profile";
 constexpr const char* kMaskedProc =
     "/proc here is masked, as in a container: run outside of it, or have it unmasked (podman run "
     "--security-opt unmask=ALL)";

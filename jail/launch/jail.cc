@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "jail/launch/launch.h"
+#include "jail/launch/plain.h"
 #include "jail/sys/uapi.h"
 
 namespace jailrun {
@@ -105,14 +106,19 @@ Expected<void> Launch::open_image() {
 }
 
 Expected<void> Launch::lease_uid() {
-  // Said at once, and once: otherwise each thing that root alone may do would be refused in turn.
-  if (::geteuid() != 0) {
+  // Said at once, and once: otherwise each thing that takes a right would be refused in turn.
+  if (!can_build_jails()) {
     return std::unexpected(
-        Error{Stage::LeaseUid, "rights", EPERM, "a plain user cannot build a jail of its own yet",
-              "ask a jaild that runs as root (`jailrun run` finds it), or run as root"});
+        Error{Stage::LeaseUid, "rights", EPERM, "this process has no right to build a jail",
+              "call enter_as_plain_user() first, as `jailrun` does, or run as root"});
   }
   TRY(run_dir_, open_run_dir());
   TRY(lease_, UidLease::acquire(run_dir_));
+  if (lease_->is_own()) {
+    warnings_.push_back(
+        "the guest has your own uid and groups on this host: give yourself a range in /etc/subuid "
+        "and /etc/subgid, and install newuidmap");
+  }
   return {};
 }
 
@@ -136,6 +142,11 @@ Expected<void> Launch::open_inputs() {
 Expected<void> Launch::make_cgroup() {
   const CgroupLimits limits{plan_.memory_bytes, plan_.pids, plan_.cpu_millis, plan_.may_lack};
   TRY(cgroup_, Cgroup::create("jailrun-" + std::to_string(lease_->slot()), limits));
+  if (!cgroup_->has_leaf()) {
+    warnings_.push_back(
+        "nothing limits memory, processes and CPU of this jail on this host (policy " +
+        std::string(plan_.policy) + ", danger)");
+  }
   return {};
 }
 
@@ -183,11 +194,14 @@ Expected<void> Launch::clone(Jail& jail) {
   int pidfd = -1;
   uapi::clone_args args{};
   args.flags = uapi::kCloneNewuser | uapi::kCloneNewpid | uapi::kCloneNewns | uapi::kCloneNewipc |
-               uapi::kCloneNewuts | uapi::kClonePidfd | uapi::kCloneIntoCgroup;
+               uapi::kCloneNewuts | uapi::kClonePidfd;
   if (!in_network_) args.flags |= uapi::kCloneNewnet;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
-  args.cgroup = static_cast<std::uint64_t>(jail.cgroup_.v2_fd());
+  if (jail.cgroup_.has_leaf()) {
+    args.flags |= uapi::kCloneIntoCgroup;
+    args.cgroup = static_cast<std::uint64_t>(jail.cgroup_.v2_fd());
+  }
   if (::fchdir(image_.get()) != 0)
     return std::unexpected(
         sys_error(Stage::Clone, "image", "cannot enter the image", "build it again"));
@@ -240,7 +254,8 @@ Expected<void> Launch::await_child(Jail& jail) {
 
 Expected<void> Launch::attest(Jail& jail) {
   const std::vector<ExpectedMount> mounts = expected_mounts();
-  const Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, mounts};
+  Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, mounts};
+  if (jail.lease_.is_own()) posture.groups = own_groups();
   if (!receive_mounts(control_, jail.held_)) return std::unexpected(jail.child_error());
   // Init has put the world together; while it gives up its rights, the world is read.
   if (request_.fail_at == Stage::Attest) return std::unexpected(injected(Stage::Attest));

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "jail/launch/parts.h"
+#include "jail/launch/plain.h"
 #include "jail/plan/find_policy.h"
 #include "jail/plan/nearest.h"
 #include "jail/sys/uapi.h"
@@ -50,9 +51,13 @@ Error not_approved(const std::string& name, const std::vector<ApprovedPackage>& 
                      did_you_mean(name, known, "`jailrun packages ls` shows what is"));
 }
 
+std::string layer_path(const std::string& image, const std::string& name) {
+  return package_link(image, name) + "/tree/" + name;
+}
+
 // A detached mount of the layer. Its libraries are mapped executable, so it is not noexec.
 Expected<Input> open_layer(const Plan& plan, const std::string& name) {
-  const std::string link = package_link(plan.image, name), path = link + "/tree/" + name;
+  const std::string path = layer_path(plan.image, name);
   const Fd dir(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   struct stat st{};
   if (!dir.valid() || ::fstat(dir.get(), &st) != 0) {
@@ -60,7 +65,7 @@ Expected<Input> open_layer(const Plan& plan, const std::string& name) {
         unavailable(name, 0, "package " + name + " is approved, but not prepared for this image",
                     "`jailrun packages add " + name + "` prepares it"));
   }
-  if ((st.st_uid != 0 && st.st_uid != ::geteuid()) || (st.st_mode & 022) != 0) {
+  if (!only_we_could_change(st)) {
     return std::unexpected(unavailable(name, 0,
                                        "layer " + path + " could be changed by other users",
                                        "`jailrun packages rm " + name + "`, then add it anew"));
@@ -112,6 +117,13 @@ std::string package_link(const std::string& image, const std::string& name) {
   const ssize_t n = ::readlink(link.c_str(), generation, sizeof generation);
   if (n <= 0 || static_cast<std::size_t>(n) == sizeof generation) return "";
   return state + "/packages/" + std::string(generation, static_cast<std::size_t>(n)) + "/" + name;
+}
+
+std::vector<std::string> layer_paths(const std::string& image,
+                                     const std::vector<std::string>& names) {
+  std::vector<std::string> paths;
+  for (const std::string& name : names) paths.push_back(layer_path(image, package_name(name)));
+  return paths;
 }
 
 Expected<std::vector<Input>> open_packages(const Plan& plan,

@@ -31,6 +31,9 @@ std::string package_name(std::string_view text);
 
 // The link that stands for a layer of this image, there or not; "" where there is no image.
 std::string package_link(const std::string& image, const std::string& name);
+// Where these layers would lie.
+std::vector<std::string> layer_paths(const std::string& image,
+                                     const std::vector<std::string>& names);
 
 // The layers, each once; of what is in the image already, none. Errors, with the package as object:
 // not approved, approved but not available, not prepared; the policy takes none; more than 32.

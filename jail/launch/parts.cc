@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "jail/launch/plain.h"
+
 namespace jailrun {
 
 std::string state_dir() {
@@ -38,8 +40,7 @@ Expected<Fd> open_image(const Plan& plan) {
         std::string("the image '") + plan.image + "' is not there (" + path + ")", remedy));
   }
   struct stat st{};
-  if (::fstat(image.get(), &st) != 0 || (st.st_uid != 0 && st.st_uid != ::geteuid()) ||
-      (st.st_mode & 022) != 0) {
+  if (::fstat(image.get(), &st) != 0 || !only_we_could_change(st)) {
     return std::unexpected(Error{Stage::OpenImage, path, 0,
                                  "the image " + path + " could be changed by other users",
                                  "remove it and " + remedy});

@@ -101,6 +101,7 @@ void Launch::prepare_child() {
   child_.owner_control_fd = control_.get();
   child_.gate_fd = child_control_.get();
   child_.uid = kGuestUid;
+  child_.keeps_groups = lease_->is_own();
   child_.hostname = "jail";
   child_.workdir = "/work";
   child_.inputs = input_args_.data();

@@ -15,13 +15,13 @@ std::string full_mount(const HeldMounts& held) {
   return {};
 }
 
-void list_limits(const Plan& plan, const Enforcement& by, Result& result) {
+void list_limits(const Plan& plan, const Enforcement& by, bool counted, Result& result) {
   result.limits = {
       {"memory_bytes", static_cast<double>(plan.memory_bytes), by.memory},
       {"pids", static_cast<double>(plan.pids), by.pids},
       {"cpus", plan.cpu_millis / 1000.0, by.cpu},
       {"wall_ns", static_cast<double>(plan.wall_ns), "monotonic timer of the owner"},
-      {"cpu_time_ns", static_cast<double>(plan.cpu_ns), "cgroup v2 cpu.stat"},
+      {"cpu_time_ns", static_cast<double>(plan.cpu_ns), counted ? "cgroup v2 cpu.stat" : by.cpu},
       {"output_bytes", static_cast<double>(plan.output_bytes), "the owner's end of the pipes"},
       {"tmp_bytes", static_cast<double>(plan.tmp.bytes), "tmpfs size"},
       {"work_bytes", static_cast<double>(plan.work.bytes), "tmpfs size"},
@@ -41,7 +41,7 @@ Result account(const Plan& plan, const Cgroup& cgroup, const HeldMounts& held, E
   result.cpu_ns = evidence.cgroup.cpu_ns;
   result.memory_peak_bytes = evidence.cgroup.memory_peak_bytes;
   result.pids_peak = evidence.cgroup.pids_peak;
-  list_limits(plan, cgroup.enforcement(), result);
+  list_limits(plan, cgroup.enforcement(), cgroup.has_leaf(), result);
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -36,11 +37,17 @@ Directory stack[kMaxDepth];
 FoundMessage message;
 
 bool drop_rights(std::uint32_t uid) {
-  if (::geteuid() == 0) {
+  if (::geteuid() != uid) {
     if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 ||
         ::setresuid(uid, uid, uid) != 0)
       return false;
   }
+  // Leaving uid 0 took them; a plain user's owner has them without being 0.
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const __user_cap_data_struct none[2] = {};
+  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ||
+      ::syscall(SYS_capset, &header, none) != 0)
+    return false;
   // After the change of ids, which resets it. A dead owner shows as end of file on the socket.
   return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          ::prctl(PR_SET_DUMPABLE, 0) == 0;

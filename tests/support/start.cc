@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "jail/confine/ids.h"
 #include "tests/support/command.h"
 #include "tests/support/live.h"
 
@@ -53,6 +54,40 @@ pid_t innermost(pid_t pid) {
 
 }  // namespace
 
+namespace {
+
+// Nothing delegates a cgroup to that user: the policy that may do without.
+std::vector<std::string> as_plain_user(const std::vector<std::string>& argv) {
+  std::vector<std::string> plain = {JAILRUN_SOURCE_DIR "/tests/support/as_user",
+                                    start() == "plain_own" ? "own" : "range",
+                                    argv[0],
+                                    argv[1],
+                                    "--cold",
+                                    "--policy",
+                                    "python-unlimited"};
+  bool options = true;
+  for (std::size_t i = 2; i < argv.size(); ++i) {
+    options = options && argv[i] != "--";
+    const bool same = options && argv[i] == "--policy" && i + 1 < argv.size() &&
+                      (argv[i + 1] == "python" || argv[i + 1] == "exec");
+    if (same)
+      ++i;
+    else
+      plain.push_back(argv[i]);
+  }
+  return plain;
+}
+
+}  // namespace
+
+bool is_plain_start() { return start().starts_with("plain"); }
+
+GuestIds guest_ids() {
+  if (start() == "plain_own") return {1'899'999'000, 1, "1899999001"};
+  if (start() == "plain_range") return {1'899'000'000, 1000, ""};
+  return {kUidBase, kUidCount + kWorldCount * kWorldUids, ""};
+}
+
 bool is_warm_start() { return start() == "parked" || start() == "forked"; }
 
 std::vector<std::string> as_started(const std::vector<std::string>& argv) {
@@ -62,6 +97,9 @@ std::vector<std::string> as_started(const std::vector<std::string>& argv) {
     without.insert(without.end(), argv.begin(), argv.end());
     return without;
   }
+  const bool verb =
+      argv.size() > 1 && argv[0] == jailrun_program() && (argv[1] == "exec" || argv[1] == "run");
+  if (is_plain_start() && verb) return as_plain_user(argv);
   if (!is_warm_start() || argv.size() < 3 || argv[0] != jailrun_program() || argv[1] != "exec")
     return argv;
   std::string policy = "python-exec";

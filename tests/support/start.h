@@ -1,6 +1,7 @@
 // The same tests for every way in which a jail can start: JAILRUN_TEST_START is "cold" (or unset),
-// "parked" or "forked"; and on kernels that lack what JAILRUN_DISABLE_FEATURE names
-// (tests/without).
+// "parked" or "forked", or "plain_own" or "plain_range": cold, by a plain user without a range in
+// /etc/subuid or with one (tests/support/as_user); and on kernels that lack what
+// JAILRUN_DISABLE_FEATURE names (tests/without).
 #pragma once
 
 #include <sys/types.h>
@@ -11,6 +12,15 @@
 namespace jailrun::test {
 
 bool is_warm_start();
+bool is_plain_start();
+
+// The host uids that guests of this start have, and their supplementary groups as
+// /proc/PID/status shows them to root.
+struct GuestIds {
+  unsigned long first, count;
+  std::string groups;
+};
+GuestIds guest_ids();
 
 // The command line of `jailrun exec OPTIONS -- COMMAND…`, turned into one that runs the same
 // command in a warm jail where the tests ask for that: a script of the image's Python becomes the
