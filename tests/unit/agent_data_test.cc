@@ -44,6 +44,26 @@ TEST(Description, CannotPutItsOwnWordsIntoCode) {
   EXPECT_THAT(load_code(sqlite->at(0)), HasSubstr(R"("select * from \"a\"\"b\"")"));
 }
 
+TEST(Description, OfAnOddFileIsReadAsItIs) {
+  auto tables = parse_description(R"({"tables":[{"file":"order.csv","format":"csv","separator":";",
+    "skip_rows":2,"decimal":",","thousands":".","trailing":true,"bad_lines":3,"plain":false,
+    "notes":["odd\u001b[2J",7,"a","b","c","d","e","f","g","h"],
+    "columns":[{"name":"v","dtype":"object","kind":"text","note":"text, but 3 of 4 are numbers"}]}]})");
+  ASSERT_TRUE(tables);
+  EXPECT_EQ(load_code(tables->at(0)),
+            "pd.read_csv(\"/data/order.csv\", sep=\";\", skiprows=2, decimal=\",\", "
+            "thousands=\".\", index_col=False, on_bad_lines=\"skip\")");
+  const auto notes = data_notes(*tables);
+  EXPECT_EQ(notes.size(), 8U);
+  EXPECT_EQ(notes[0], "order.csv: odd[2J");
+  EXPECT_THAT(describe_text(*tables), HasSubstr("\"v\" object; text, but 3 of 4 are numbers"));
+  EXPECT_THAT(describe_text(*tables), HasSubstr("in SQL \"order\""));  // a word of the language
+  auto lies = parse_description(
+      R"({"tables":[{"file":"t.csv","format":"csv","skip_rows":1e18,"decimal":"\");evil(\"","thousands":1}]})");
+  ASSERT_TRUE(lies);
+  EXPECT_EQ(load_code(lies->at(0)), "pd.read_csv(\"/data/t.csv\")");
+}
+
 TEST(Description, IsBoundedHoweverLargeTheDataClaimsToBe) {
   std::string text = R"({"tables":[{"file":"t.csv","format":"csv","columns":[)";
   for (int i = 0; i < 5000; ++i) text += R"({"name":"c","kind":"text","values":["v"]},)";

@@ -88,6 +88,12 @@ TEST(SqlPolicy, RefusesWhatReadsElsewhereOrChangesAnything) {
     EXPECT_THAT(sql_fault(sql, kTables), HasSubstr(why)) << sql;
 }
 
+TEST(SqlPolicy, TakesNamesThatAreWordsOfTheLanguageInQuotes) {
+  EXPECT_EQ(sql_name_text("tickets"), "tickets");
+  EXPECT_EQ(sql_name_text("Order"), "\"Order\"");
+  EXPECT_EQ(sql_fault("select * from " + sql_name_text("order"), {"order"}), "");
+}
+
 TEST(SqlPolicy, MutatedQueriesMakeNoTrouble) {
   const std::string seed =
       "with t as (select a, 'x' from tickets where b in (1, 2)) select * from t, \"agents\" -- z\n";
@@ -212,6 +218,124 @@ TEST(QueryPlans, WarnOfWhatLooksLikeTakingEverything) {
   wide["filters"] = json::array({{{"column", "a"}, {"op", "is_null"}}});
   EXPECT_EQ(warnings(wide), 0U);
   EXPECT_EQ(warnings({{"table", "t"}, {"select", {"a"}}}), 0U);
+}
+
+// The rows S4-61 to S4-67 of the replaced product, one by one.
+
+std::string where(const std::string& op, const std::string& value) {
+  const auto sql = compiled((R"({"table":"t","select":["a"],"filters":[{"column":"c","op":")" + op +
+                             "\"" + (value.empty() ? "" : ",\"value\":" + value) + "}]}")
+                                .c_str());
+  const auto from = sql.find("WHERE\n  ");
+  return from == std::string::npos ? sql : sql.substr(from + 8, sql.rfind("\nLIMIT") - from - 8);
+}
+
+TEST(QueryPlans, S4_61_HaveTheseFieldsAndNoOthers) {
+  const auto plan = parse_query_plan(parse_json(
+      R"({"dataset_id":"d","table":"t","select":[{"expr":"a + 1","alias":"b"}],"notes":"why"})"));
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->dataset_id, "d");
+  EXPECT_EQ(plan->notes, "why");
+  EXPECT_EQ(plan->limit, 200);
+  for (const char* limit : {"1", "1000"})
+    EXPECT_THAT(
+        compiled((std::string(R"({"table":"t","select":["a"],"limit":)") + limit + "}").c_str()),
+        testing::EndsWith(std::string("LIMIT ") + limit));
+  for (const char* limit : {"0", "-1", "1001", "1.5", "\"7\"", "null", "true"})
+    EXPECT_THAT(
+        compiled((std::string(R"({"table":"t","select":["a"],"limit":)") + limit + "}").c_str()),
+        HasSubstr("limit"))
+        << limit;
+  for (const char* where :
+       {R"({"table":"t","select":["a"],"offset":1})",
+        R"({"table":"t","select":[{"column":"a","cast":"x"}]})",
+        R"({"table":"t","select":["a"],"filters":[{"column":"a","op":"=","value":1,"not":true}]})",
+        R"({"table":"t","select":["a"],"order_by":[{"expr":"a","nulls":"last"}]})"})
+    EXPECT_THAT(compiled(where), HasSubstr("unknown member")) << where;
+}
+
+TEST(QueryPlans, S4_62_KnowTheseOperators) {
+  for (const char* op : {"=", "!=", "<", "<=", ">", ">="}) {
+    EXPECT_EQ(where(op, "1.5"), std::string("\"c\" ") + op + " 1.5");
+    EXPECT_EQ(where(op, "\"it's\""), std::string("\"c\" ") + op + " 'it''s'");
+    EXPECT_EQ(where(op, "false"), std::string("\"c\" ") + op + " FALSE");
+    for (const char* none : {"", "null", "[1]", "{}"})
+      EXPECT_THAT(where(op, none), HasSubstr("takes one value")) << op << none;
+  }
+  EXPECT_EQ(where("in", "[1,\"x\",true]"), "\"c\" IN (1, 'x', TRUE)");
+  EXPECT_EQ(where("between", R"(["2024-01-01","2024-02-01"])"),
+            "\"c\" BETWEEN '2024-01-01' AND '2024-02-01'");
+  EXPECT_EQ(where("contains", "\"x\""), "\"c\" LIKE '%x%' ESCAPE '\\'");
+  EXPECT_EQ(where("startswith", "\"x\""), "\"c\" LIKE 'x%' ESCAPE '\\'");
+  EXPECT_EQ(where("endswith", "\"x\""), "\"c\" LIKE '%x' ESCAPE '\\'");
+  EXPECT_EQ(where("is_null", ""), "\"c\" IS NULL");
+  EXPECT_EQ(where("is_not_null", ""), "\"c\" IS NOT NULL");
+  for (const auto& [op, value] :
+       std::vector<std::pair<const char*, const char*>>{{"in", "1"},
+                                                        {"in", "[null]"},
+                                                        {"between", "[1,2,3]"},
+                                                        {"contains", "[\"x\"]"},
+                                                        {"startswith", ""},
+                                                        {"is_not_null", "0"},
+                                                        {"~", "1"},
+                                                        {"or", "1"},
+                                                        {"= 1 or 1", "1"}})
+    EXPECT_THAT(where(op, value), HasSubstr("error: ")) << op << value;
+}
+
+TEST(QueryPlans, S4_63_KnowTheseAggregations) {
+  auto one = [](const std::string& column) {
+    return compiled((R"({"table":"t","select":[)" + column + "]}").c_str());
+  };
+  for (const auto& [func, sql] :
+       std::vector<std::pair<std::string, std::string>>{{"count", "COUNT(\"p\")"},
+                                                        {"count_distinct", "COUNT(DISTINCT \"p\")"},
+                                                        {"sum", "SUM(\"p\")"},
+                                                        {"avg", "AVG(\"p\")"},
+                                                        {"min", "MIN(\"p\")"},
+                                                        {"max", "MAX(\"p\")"}})
+    EXPECT_THAT(one(R"({"func":")" + func + R"(","column":"p","alias":"x"})"),
+                HasSubstr("  " + sql + " AS \"x\"\n"));
+  EXPECT_THAT(one(R"({"func":"count","column":"*"})"), HasSubstr("COUNT(*)"));
+  EXPECT_THAT(one(R"({"func":"sum","column":"*"})"), HasSubstr("Invalid identifier"));
+  EXPECT_THAT(one(R"({"func":"sum"},"a")"), HasSubstr("error"));
+  EXPECT_THAT(one(R"({"func":"count"},"a")"), HasSubstr("missing from group_by: a"));
+}
+
+TEST(QueryPlans, S4_64_S4_65_S4_66_LetNothingThroughThatIsNoNameOrScalar) {
+  for (const char* name : {"a b", "a\\\"", "a;b", "a.b", "ä", "a-b", "", "a/*", "'a'"}) {
+    const std::string quoted = std::string("\"") + name + "\"";
+    for (const std::string& plan : {R"({"table":)" + quoted + R"(,"select":["a"]})",
+                                    R"({"table":"t","select":[)" + quoted + "]}",
+                                    R"({"table":"t","select":["a"],"group_by":[)" + quoted + "]}",
+                                    R"({"table":"t","select":["a"],"filters":[{"column":)" +
+                                        quoted + R"(,"op":"is_null"}]})"})
+      EXPECT_THAT(compiled(plan.c_str()), HasSubstr("error: ")) << plan;
+  }
+  EXPECT_EQ(where("contains", R"("50%_off\\ 'x")"), R"("c" LIKE '%50\%\_off\\ ''x%' ESCAPE '\')");
+  for (const char* expr : {"1; DROP TABLE t", "(SELECT 1)", "a) FROM t --", "read_text('x')",
+                           "a FROM '/etc/passwd'", "getenv('HOME')", "a /* x */ UNION SELECT 1"}) {
+    const json plan = {{"table", "t"},
+                       {"select", json::array({json{{"expr", expr}, {"alias", "x"}}})}};
+    EXPECT_FALSE(parse_query_plan(plan)) << expr;
+    const json order = {
+        {"table", "t"}, {"select", {"a"}}, {"order_by", json::array({json{{"expr", expr}}})}};
+    EXPECT_FALSE(parse_query_plan(order)) << expr;
+  }
+}
+
+TEST(QueryPlans, S4_67_ThatTakeEverythingAreWarnedOfOnlyWhereNothingNarrowsThem) {
+  auto warnings = [](json plan) { return query_plan_warnings(*parse_query_plan(plan)); };
+  json plan = {{"table", "t"}, {"select", {"a"}}, {"limit", 201}};
+  EXPECT_THAT(warnings(plan), testing::ElementsAre("more than 200 rows without a filter"));
+  plan["limit"] = 200;
+  EXPECT_THAT(warnings(plan), testing::IsEmpty());
+  plan["select"] = json::array();
+  for (int i = 0; i < 20; ++i) plan["select"].push_back("c" + std::to_string(i));
+  EXPECT_THAT(warnings(plan), testing::IsEmpty());
+  plan["select"].push_back("c20");
+  EXPECT_THAT(warnings(plan),
+              testing::ElementsAre("more than 20 columns without a filter or an aggregation"));
 }
 
 }  // namespace

@@ -157,8 +157,8 @@ TEST(Sql, IsTextInItsProgramWhateverIsInIt) {
   EXPECT_EQ(tables->at(1).sql_name, "t_2_a_2");
   EXPECT_EQ(tables->at(2).sql_name, "S_heet_drop");
   const auto program = sql_program(*tables, "select '\"\"\"); evil(\"' -- \\");
-  EXPECT_THAT(program, HasSubstr(R"(}, "select '\"\"\"); evil(\"' -- \\", 200))"));
-  EXPECT_THAT(program, HasSubstr(R"("table": "S\"heet; drop")"));
+  EXPECT_THAT(program, HasSubstr(R"(}, "select '\"\"\"); evil(\"' -- \\", 200, 65536, False))"));
+  EXPECT_THAT(program, HasSubstr(R"(pd.read_excel("/data/b.xlsx", sheet_name="S\"heet; drop"))"));
 }
 
 class Manifests : public HostFiles {};

@@ -1,20 +1,16 @@
 // jailrun ask: a question about data files, answered by code that runs in jails.
 #include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
-#include "agent/agents/analyst.h"
-#include "agent/agents/present.h"
 #include "agent/base/text.h"
-#include "agent/data/inputs.h"
-#include "agent/llm/settings.h"
-#include "agent/offline/model.h"
-#include "agent/tools/manifest.h"
-#include "jail/sys/units.h"
+#include "agent/record/export.h"
+#include "tools/full/question.h"
+#include "tools/full/replay.h"
 #include "tools/full/verbs.h"
 
 namespace jailrun::full {
@@ -24,19 +20,11 @@ using namespace jailrun::agent;
 
 enum Exit { kAnswered = 0, kNoAnswer = 1, kFailure = 125, kCancelled = 130 };
 
-struct Options {
-  std::vector<std::string> files, words, sets, tools;
-  std::string question, out, policy, timeout, within = "10m";
-  ModelChoice model;
-  std::size_t steps = 8;
-  std::uint64_t tokens = 400'000;
-  double cost_usd = 0;
-  bool json = false, verbose = false, fresh = false;
+struct Options : QuestionOptions {
+  std::vector<std::string> words;
+  std::string question, notebook, report, replay;
+  bool json = false;
 };
-
-Error usage_error(std::string message, std::string remedy) {
-  return Error{Stage::None, "ask", 0, std::move(message), std::move(remedy)};
-}
 
 std::string question_of(const Options& options) {
   std::string out = options.question;
@@ -44,89 +32,148 @@ std::string question_of(const Options& options) {
   return out;
 }
 
-struct Answered {
-  Asked asked;
-  Outcome outcome;
-};
-
 // What can be checked before anything is done.
-Expected<Bounds> check(const Options& options, const std::string& question, Deadline start) {
-  auto within_ns = parse_duration_ns(options.within);
+Expected<void> check(const Options& options, const std::string& question) {
   if (question.empty())
     return std::unexpected(usage_error("no question", "jailrun ask --file DATA.csv \"question\""));
   if (question.size() > 16384)
     return std::unexpected(usage_error("the question is longer than 16 KiB", "shorten it"));
-  if (options.files.empty())
+  if (options.files.empty() && options.dataset.empty() && options.thread.empty())
     return std::unexpected(usage_error("no data file", "name one with --file DATA.csv"));
-  if (!within_ns || *within_ns > 86'400'000'000'000ULL)
-    return std::unexpected(usage_error("--within " + options.within + " is no duration",
-                                       "write it as 90s or 10m; at most 24h"));
-  return Bounds{options.steps * 2 + 2, options.tokens, options.cost_usd,
-                start + std::chrono::nanoseconds(*within_ns)};
+  if (!options.thread.empty() && !is_plain_id(options.thread))
+    return std::unexpected(usage_error("--thread " + options.thread + " is no name",
+                                       "1 to 128 of letters, digits, . _ : and -"));
+  if (!options.thread.empty() && options.no_record)
+    return std::unexpected(
+        usage_error("--thread needs the record that --no-record leaves out", "name one of them"));
+  for (const auto& path : {options.notebook, options.report}) {
+    struct stat status{};
+    if (!path.empty() && ::lstat(path.c_str(), &status) == 0)
+      return std::unexpected(usage_error(path + " is there already", "name a file that is not"));
+  }
+  return {};
 }
 
-Expected<ModelSettings> choose_model(const Options& options) {
-  TRY(const Environment environment, Environment::load());
-  TRY(ModelSettings settings, model_settings(options.model, environment));
-  if (options.cost_usd > 0 && !settings.prices)
-    return std::unexpected(usage_error("--cost was given, but no prices are known",
-                                       "set LLM_PRICES to US$ for a million tokens, "
-                                       "INPUT/CACHED/OUTPUT, such as 0.40/0.10/1.60"));
-  return settings;
+// Text as the model says it, on a terminal; what is the answer need not be printed again.
+class Stream {
+ public:
+  explicit Stream(int fd) : fd_(fd) {}
+  void put(std::string_view text) {
+    whole_ += text;
+    const auto shown = printable(text);
+    (void)write_all(fd_, shown.data(), shown.size());
+  }
+  void end_line() {
+    if (!whole_.empty()) (void)write_all(fd_, "\n\n", 2);
+    whole_.clear();
+  }
+  bool showed(const std::string& answer) const { return !answer.empty() && whole_ == answer; }
+
+ private:
+  int fd_;
+  std::string whole_;  // since the last step
+};
+
+// Where text is shown while it comes: a terminal; -1: nowhere.
+int stream_fd(const Options& options) {
+  if (options.json || ::isatty(STDOUT_FILENO) == 0) return ::isatty(STDERR_FILENO) != 0 ? 2 : -1;
+  return 1;
 }
 
-// A session where jaild gives one; else nothing.
-std::unique_ptr<Interpreter> open_session(const Options& options, const JailOptions& jails,
-                                          const JailClient& client, const Cancel& cancel,
-                                          spdlog::logger& log) {
-  if (options.fresh) return nullptr;
-  auto session = make_session(jails, client.inputs(), cancel);
-  if (session) return std::move(*session);
-  log.info("every run in a fresh jail: {}", printable(session.error().line()));
-  return nullptr;
+struct Done {
+  Answered answered;
+  Captured captured;
+  bool shown = false;  // the answer, on stdout
+};
+
+// The thread, with its data where the command names none.
+Expected<ThreadRow> find_thread(Recording& recording, Options& options) {
+  if (!recording)
+    return std::unexpected(usage_error("a thread needs the record", "see what is said above"));
+  const auto name = options.thread == "new" ? std::string() : options.thread;
+  TRY(ThreadRow thread, recording.record().thread(Recording::owner(), name));
+  if (!options.files.empty() || !options.dataset.empty()) return thread;
+  options.dataset = thread.dataset_id;
+  if (options.dataset.empty())
+    for (const auto& file : thread.data)
+      if (file.is_object())
+        options.files.push_back(file.value("origin", "") + ":" + file.value("name", ""));
+  if (options.files.empty() && options.dataset.empty())
+    return std::unexpected(usage_error("the thread " + thread.thread_id + " has no data yet",
+                                       "name a file with --file DATA.csv"));
+  return thread;
 }
 
-Expected<Answered> run(const Options& options, const Cancel& cancel, spdlog::logger& log) {
-  auto start = Clock::now();
-  Asked asked;
-  asked.question = question_of(options);
-  TRY(const Bounds bounds, check(options, asked.question, start));
-  TRY(auto inputs, check_inputs(options.files));
+Expected<Done> run(Options& options, const Cancel& cancel, spdlog::logger& log,
+                   Recording& recording) {
+  const auto question = question_of(options);
+  TRY_VOID(check(options, question));
+  TRY(const Bounds bounds, bounds_of(options));
+  ThreadRow thread;
+  if (!options.thread.empty()) {
+    TRY(thread, find_thread(recording, options));
+  }
+  TRY(QuestionData data, gather(options.files, options.dataset));
   TRY(const ModelSettings settings, choose_model(options));
-  TRY(std::string jailrun, find_jailrun());
-  const JailOptions jails{jailrun, options.policy, options.sets, options.timeout};
-  JailClient client(jails, std::move(inputs), cancel);
-  std::vector<std::unique_ptr<Tool>> custom;
-  for (const auto& path : options.tools) {
-    TRY(custom.emplace_back(), read_manifest(path, client));
-  }
-  std::unique_ptr<LanguageModel> model;
-  if (settings.provider != Provider::Offline) {
-    TRY(model, make_model(settings, cancel));
-  }
-  TRY(Workspace workspace, Workspace::open(options.out));
-  log.info("describing the data in a jail");
-  TRY(asked.tables, describe(client, bounds.deadline));
-  if (!model) model = offline::make_model(asked.question, asked.tables);
-  asked.notes = data_notes(asked.tables);
-  asked.provider = model->provider();
-  asked.model = model->model();
+  TRY(const JailOptions jails, jails_of(options));
+  TRY(const Circumstances around, circumstances_of(question, jails, data, cancel));
+  const auto run_id = recording.begin(question, thread.thread_id, around, settings.model);
+  if (!thread.thread_id.empty()) log.info("thread {}", thread.thread_id);
 
-  const auto fresh = make_fresh_jails(client);
-  const auto session = open_session(options, jails, client, cancel, log);
-  Bench bench{
-      session ? *session : *fresh, *fresh, workspace, client.inputs(), asked.tables, options.steps};
-  Analyst analyst(bench, *model, settings.effort, settings.prices, std::move(custom));
-  TaskOptions task;
-  task.bounds = bounds;
-  task.progress = [&](const std::string& what) { log.info(printable(what)); };
-  task.listener.waiting = task.progress;
-  TRY(Outcome outcome, analyst.ask(asked.question, task));
-  TRY_VOID(model->finish());
-  asked.steps = std::move(bench.steps);
-  asked.wall_ns =
-      static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - start).count());
-  return Answered{std::move(asked), std::move(outcome)};
+  Stream stream(stream_fd(options));
+  Watcher watcher;
+  watcher.progress = [&](const std::string& what) { log.info("{}", printable(what)); };
+  if (stream_fd(options) >= 0) {
+    watcher.text = [&](std::string_view text) { stream.put(text); };
+    watcher.again = watcher.text ? [&] { stream.end_line(); } : std::function<void()>();
+    watcher.begun = [&](std::size_t, const Step&) { stream.end_line(); };
+  }
+  InquiryOptions wish{jails,      settings,      options.tools,    options.out,
+                      data.about, options.steps, options.attempts, options.fresh};
+  const auto ask = [&]() -> Expected<Answered> {
+    TRY(auto inquiry, Inquiry::open(wish, data.inputs, cancel, watcher, bounds.deadline));
+    std::vector<Message> past;
+    if (!thread.thread_id.empty()) {
+      TRY(past, recording.record().history(Recording::owner(), thread.thread_id));
+    }
+    TRY(Answered answered, inquiry->ask(question, past, bounds));
+    TRY_VOID(inquiry->finish());
+    return answered;
+  };
+  auto answered = ask();
+  if (!answered) {
+    recording.end(run_id, capture(question, answered.error(), around));
+    return std::unexpected(answered.error());
+  }
+  answered->asked.run_id = run_id;
+  answered->asked.thread_id = thread.thread_id;
+  Done done{std::move(*answered), {}, false};
+  done.captured = capture(done.answered, around);
+  recording.end(run_id, done.captured);
+  done.shown = stream_fd(options) == 1 && stream.showed(done.answered.outcome.answer);
+  if (done.shown) (void)write_all(STDOUT_FILENO, "\n", 1);
+  return done;
+}
+
+Expected<void> save(const std::string& path, const std::string& content) {
+  if (path.empty()) return {};
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  const int failed = file.valid() ? write_all(file.get(), content.data(), content.size()) : errno;
+  if (failed == 0) return {};
+  return std::unexpected(Error{Stage::None, path, failed, "cannot write " + path,
+                               "name a file that is not there yet, where you can write"});
+}
+
+// Of the capsule without keys, as it is recorded.
+Expected<void> export_to(const Options& options, const Recording& recording, const Done& done) {
+  auto capsule = recording.redactor().value(done.captured.capsule);
+  capsule["run_id"] = done.answered.asked.run_id;
+  capsule["created_at"] = time_text(now_ms());
+  if (!options.notebook.empty())
+    TRY_VOID(save(options.notebook, notebook_of(capsule, done.captured.files)));
+  if (!options.report.empty())
+    TRY_VOID(save(options.report, report_of(capsule, done.captured.files)));
+  return {};
 }
 
 int say(const std::string& text, int status) {
@@ -137,23 +184,33 @@ int say(const std::string& text, int status) {
   return kFailure;
 }
 
-int ask(const Options& options) {
+int ask(Options& options) {
   signal(SIGPIPE, SIG_IGN);  // a closed stdout is told, not died of
   spdlog::logger log("ask", std::make_shared<spdlog::sinks::stderr_sink_st>());
   log.set_pattern(options.verbose ? "[%H:%M:%S.%e] %v" : "%v");
   log.set_level(options.verbose || isatty(STDERR_FILENO) != 0 ? spdlog::level::info
                                                               : spdlog::level::off);
-
-  auto cancel = Cancel::on_signals();
-  Expected<Answered> done = cancel ? run(options, *cancel, log) : std::unexpected(cancel.error());
-  if (done) {
-    auto text =
-        options.json ? as_json(done->asked, done->outcome) : as_text(done->asked, done->outcome);
-    return say(text, done->outcome.answered ? kAnswered : kNoAnswer);
+  const auto fail = [&](const Error& error) {
+    std::fprintf(stderr, "jailrun: %s\n", printable(error.line()).c_str());
+    const int status = is_cancelled(error) ? kCancelled : kFailure;
+    return options.json ? say(as_json(error), status) : status;
+  };
+  const auto cancel = Cancel::on_signals();
+  if (!cancel) return fail(cancel.error());
+  Recording recording(!options.no_record);
+  if (!options.replay.empty()) {
+    const auto told = replay_run(options.replay, options, *cancel, recording, options.json);
+    return told ? say(told->text, told->status) : fail(told.error());
   }
-  std::fprintf(stderr, "jailrun: %s\n", printable(done.error().line()).c_str());
-  int status = is_cancelled(done.error()) ? kCancelled : kFailure;
-  return options.json ? say(as_json(done.error()), status) : status;
+  const auto done = run(options, *cancel, log, recording);
+  if (!done) return fail(done.error());
+  if (const auto saved = export_to(options, recording, *done); !saved) return fail(saved.error());
+  const Answered& answered = done->answered;
+  if (options.thread == "new" && !options.json)
+    std::fprintf(stderr, "jailrun: thread %s\n", answered.asked.thread_id.c_str());
+  return say(options.json ? as_json(answered.asked, answered.outcome)
+                          : as_text(answered.asked, answered.outcome, !done->shown),
+             answered.outcome.answered ? kAnswered : kNoAnswer);
 }
 
 }  // namespace
@@ -164,46 +221,23 @@ void add_ask(CLI::App& app, int& status) {
       app.add_subcommand("ask", "answer a question about data files by code that runs in jails");
   verb->alias("analyze");
   verb->add_option("-f,--file", options->files,
-                   "a data file: csv, tsv, xlsx, json, parquet or sqlite; repeatable")
+                   "a data file: csv, tsv, xlsx, json, parquet or sqlite, or store:ID; repeatable")
       ->type_name("SRC[:NAME]")
       ->allow_extra_args(false);
   verb->add_option("-q,--question", options->question,
                    "the question; the same as the words at the end")
       ->type_name("TEXT");
   verb->add_option("words", options->words, "the question")->type_name("QUESTION");
-  verb->add_option("--out", options->out,
-                   "directory for plots and files (default ./jailrun-out-ID, made when needed)")
-      ->type_name("DIR");
-  verb->add_option("--provider", options->model.provider,
-                   "who is asked (default: LLM_PROVIDER, else whoever has a key, else offline, "
-                   "which asks no model)")
-      ->check(CLI::IsMember({"auto", "openai", "anthropic", "compatible", "recorded", "offline"}));
-  verb->add_option("--model", options->model.model,
-                   "name of the model, instead of OPENAI_MODEL and the like");
-  verb->add_option("--effort", options->model.effort,
-                   "how much a model shall reason: minimal, low, medium, high");
-  verb->add_option("--tool", options->tools,
-                   "a JSON manifest of one more tool, which runs in a jail; repeatable")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
-  verb->add_flag("--fresh", options->fresh,
-                 "every run in a fresh jail, even where jaild would give a session");
-  verb->add_option("--policy", options->policy, "policy of the jails");
-  verb->add_option("--set", options->sets,
-                   "a field of the policy, such as limits.memory=1GiB; repeatable")
-      ->type_name("PATH=VALUE")
-      ->allow_extra_args(false);
-  verb->add_option("--timeout", options->timeout, "wall time of one run, such as 30s")
-      ->type_name("DURATION");
-  verb->add_option("--within", options->within, "wall time of the whole (default 10m)")
-      ->type_name("DURATION");
-  verb->add_option("--steps", options->steps, "runs at most (default 8)")
-      ->check(CLI::Range(1, 100));
-  verb->add_option("--tokens", options->tokens, "tokens at most (default 400000)");
-  verb->add_option("--cost", options->cost_usd, "US$ at most; needs LLM_PRICES")
-      ->check(CLI::PositiveNumber);
+  add_question_options(*verb, *options);
+  verb->add_option("--save-notebook", options->notebook, "write what was run as a Jupyter notebook")
+      ->type_name("FILE");
+  verb->add_option("--html", options->report, "write a report, one page that needs no other file")
+      ->type_name("FILE");
+  verb->add_option("--replay", options->replay,
+                   "run the code of a recorded run, or of an exported one, again and say what "
+                   "differs; no model is asked. Exit status 1: something does")
+      ->type_name("FILE");
   verb->add_flag("--json", options->json, "print one JSON object");
-  verb->add_flag("-v,--verbose", options->verbose, "tell on stderr what is being done");
   verb->callback([options, &status] { status = ask(*options); });
 }
 

@@ -11,7 +11,7 @@ namespace jailrun::full {
 namespace {
 
 // What may stand as an option's argument or as a verb's own.
-enum class Kind { Nothing, Word, File, Directory, Policy, Shell, Script };
+enum class Kind { Nothing, Word, File, Directory, Policy, Dataset, Shell, Script };
 
 struct OptionWords {
   std::vector<std::string> names;  // with dashes
@@ -29,6 +29,7 @@ struct VerbWords {
 // The names that arguments have in help say what they are.
 Kind kind_of(const std::string& type) {
   if (type == "POLICY") return Kind::Policy;
+  if (type == "DATASET") return Kind::Dataset;
   if (type == "DIR") return Kind::Directory;
   if (type == "SHELL") return Kind::Shell;
   if (type.starts_with("SRC") || type == "FILE" || type == "PATH") return Kind::File;
@@ -82,6 +83,8 @@ std::string bash_reply(Kind kind) {
   switch (kind) {
     case Kind::Policy:
       return "COMPREPLY=($(compgen -W \"$(jailrun completion policies 2>/dev/null)\" -- \"$cur\"))";
+    case Kind::Dataset:
+      return "COMPREPLY=($(compgen -W \"$(jailrun datasets ids 2>/dev/null)\" -- \"$cur\"))";
     case Kind::Directory:
       return "COMPREPLY=($(compgen -d -- \"$cur\"))";
     case Kind::Shell:
@@ -138,6 +141,8 @@ std::string zsh_action(Kind kind) {
   switch (kind) {
     case Kind::Policy:
       return ":policy:{compadd -- ${(f)\"$(jailrun completion policies 2>/dev/null)\"}}";
+    case Kind::Dataset:
+      return ":data set:{compadd -- ${(f)\"$(jailrun datasets ids 2>/dev/null)\"}}";
     case Kind::Directory:
       return ":directory:_directories";
     case Kind::Shell:
@@ -190,6 +195,8 @@ std::string fish_arguments(Kind kind) {
   switch (kind) {
     case Kind::Policy:
       return " -x -a '(jailrun completion policies 2>/dev/null)'";
+    case Kind::Dataset:
+      return " -x -a '(jailrun datasets ids 2>/dev/null)'";
     case Kind::Directory:
       return " -x -a '(__fish_complete_directories)'";
     case Kind::Shell:

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "jail/launch/parts.h"
+#include "jail/launch/plain.h"
 #include "tools/full/help.h"
 #include "tools/full/probes.h"
 #include "tools/full/verbs.h"
@@ -26,10 +28,18 @@ const char* word(State state) {
   return "";
 }
 
-Mechanisms examine() {
+// A plain user's jails are built from inside a user namespace, and in a delegated cgroup: what can
+// be had there is what counts. Comes back only where it cannot be entered.
+Expected<void> enter(bool as_json) {
+  std::string words[] = {"jailrun", "doctor", "--json"};
+  char* argv[] = {words[0].data(), words[1].data(), as_json ? words[2].data() : nullptr, nullptr};
+  return enter_as_plain_user(argv, {image_path("python")}, false);
+}
+
+Mechanisms examine(const Error* not_entered) {
   Mechanisms all;
   probe_kernel(all);
-  probe_rights(all);
+  probe_rights(all, not_entered);
   probe_namespaces(all);
   probe_ids(all);
   probe_network(all);
@@ -95,8 +105,10 @@ void add_doctor(CLI::App& app, int& status) {
                                          "exits 0 if the default policy can run here, else 1.");
   CLI::Option* flag = command->add_flag("--json")->description("print the same as JSON");
   command->callback([flag, &status] {
-    const Mechanisms all = examine();
-    const std::string text = flag->count() != 0 ? json(all) : table(all);
+    const bool as_json = flag->count() != 0;
+    const Expected<void> entered = enter(as_json);
+    const Mechanisms all = examine(entered ? nullptr : &entered.error());
+    const std::string text = as_json ? json(all) : table(all);
     std::fwrite(text.data(), 1, text.size(), stdout);
     status = count(all, State::Missing) == 0 ? 0 : 1;
   });

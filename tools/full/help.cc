@@ -18,6 +18,7 @@ const std::vector<VerbGroup>& groups() {
   static const std::vector<VerbGroup> all = {
       {"run code in a fresh jail", {"run", "exec"}},
       {"let a model (or no model) write the code", {"ask"}},
+      {"data by name, and queries as data", {"datasets", "plan"}},
       {"look before and after", {"explain", "doctor"}},
       {"an interpreter that stays, in a jail of jaild", {"session", "repl"}},
       {"files that stay between executions", {"files"}},

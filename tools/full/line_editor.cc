@@ -11,7 +11,7 @@
 namespace jailrun::full {
 namespace {
 
-std::string history_path() {
+std::string history_path(const char* name) {
   const char* state = std::getenv("XDG_STATE_HOME");
   const char* home = std::getenv("HOME");
   std::filesystem::path path;
@@ -25,7 +25,7 @@ std::string history_path() {
   path /= "jailrun";
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  return error ? std::string() : (path / "history").string();
+  return error ? std::string() : (path / name).string();
 }
 
 // The characters of code: without strings and comments. `open`: a string goes on.
@@ -84,7 +84,8 @@ bool wants_more(const std::string& cell) {
          (line.front() == ' ' || line.front() == '\t');
 }
 
-LineEditor::LineEditor() : interactive_(::isatty(STDIN_FILENO) != 0), history_(history_path()) {
+LineEditor::LineEditor(const char* history)
+    : interactive_(::isatty(STDIN_FILENO) != 0), history_(history_path(history)) {
   if (!interactive_) return;
   ::using_history();
   if (!history_.empty()) ::read_history(history_.c_str());
@@ -122,8 +123,12 @@ std::optional<std::string> LineEditor::read_cell() {
     }
     cell += "\n" + *line;
   }
-  if (interactive_ && !cell.empty()) ::add_history(cell.c_str());
+  remember(cell);
   return cell;
+}
+
+void LineEditor::remember(const std::string& entry) {
+  if (interactive_ && !entry.empty()) ::add_history(entry.c_str());
 }
 
 }  // namespace jailrun::full

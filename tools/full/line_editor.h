@@ -13,7 +13,8 @@ bool wants_more(const std::string& cell);
 class LineEditor {
  public:
   // Keeps its history in $XDG_STATE_HOME/jailrun, or ~/.local/state/jailrun; without a home, none.
-  LineEditor();
+  // `history`: the name of that file.
+  explicit LineEditor(const char* history = "history");
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
@@ -21,10 +22,10 @@ class LineEditor {
   bool interactive() const { return interactive_; }
   // Nothing at the end of input.
   std::optional<std::string> read_cell();
+  std::optional<std::string> read_line(const char* prompt);
+  void remember(const std::string& entry);
 
  private:
-  std::optional<std::string> read_line(const char* prompt);
-
   bool interactive_;
   std::string history_;
 };

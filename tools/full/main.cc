@@ -22,6 +22,12 @@ void add_verbs(CLI::App& app, int& status) {
 #ifdef JAILRUN_VERB_ASK
   add_ask(app, status);
 #endif
+#ifdef JAILRUN_VERB_CHAT
+  add_chat(app, status);
+#endif
+#ifdef JAILRUN_VERB_RUNS
+  add_runs(app, status);
+#endif
 #ifdef JAILRUN_VERB_EXPLAIN
   add_explain(app, status);
 #endif
@@ -34,8 +40,14 @@ void add_verbs(CLI::App& app, int& status) {
 #ifdef JAILRUN_VERB_PACKAGES
   add_packages(app, status);
 #endif
+#ifdef JAILRUN_VERB_DATASETS
+  add_datasets(app, status);
+#endif
 #ifdef JAILRUN_VERB_PLAN
   add_plan(app, status);
+#endif
+#ifdef JAILRUN_VERB_COMPILE
+  add_compile(app, status);
 #endif
 #ifdef JAILRUN_VERB_SESSION
   add_session(app, status);

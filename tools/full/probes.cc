@@ -236,8 +236,8 @@ void probe_namespaces(Mechanisms& all) {
   add(all, "user namespace", user, State::Missing,
       "the guest's ids mean nothing outside (clone3 CLONE_NEWUSER)",
       user.error == ENOSPC ? "raise the sysctl user.max_user_namespaces"
-                           : "allow them: kernel.unprivileged_userns_clone=1, or a profile with "
-                             "`userns` where AppArmor restricts them");
+                           : "allow them: kernel.unprivileged_userns_clone=1, or, where AppArmor "
+                             "restricts them, jailrun's profile (share/jailrun/apparmor/jailrun)");
   const struct {
     const char* name;
     unsigned long flag;

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "jail/sys/error.h"
+
 namespace jailrun::full {
 
 enum class State {
@@ -32,8 +34,8 @@ void probe_mounts(Mechanisms& all);
 void probe_filters(Mechanisms& all);
 
 // probes_host.cc: how this host is set up.
-void probe_rights(Mechanisms& all);
-void probe_ids(Mechanisms& all);  // after probe_namespaces
+void probe_rights(Mechanisms& all, const Error* not_entered);  // why a plain user has none
+void probe_ids(Mechanisms& all);                               // after probe_namespaces
 void probe_network(Mechanisms& all);
 void probe_cgroups(Mechanisms& all);
 void probe_image(Mechanisms& all);

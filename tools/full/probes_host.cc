@@ -83,19 +83,28 @@ void add_limit(Mechanisms& all, const char* name, const std::string& enforced_by
 
 }  // namespace
 
-void probe_rights(Mechanisms& all) {
+void probe_rights(Mechanisms& all, const Error* not_entered) {
   const std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)> own(cap_get_proc(), cap_free);
   std::string lacking;
   for (const auto& needed : kNeeded) {
+    // The cgroups of a plain user are its own.
+    if (needed.capability == CAP_DAC_OVERRIDE && geteuid() != 0) continue;
     cap_flag_value_t has = CAP_CLEAR;
     cap_get_flag(own.get(), needed.capability, CAP_EFFECTIVE, &has);
     if (has == CAP_SET) continue;
     const std::unique_ptr<char, int (*)(void*)> name(cap_to_name(needed.capability), cap_free);
     lacking += (lacking.empty() ? "" : ", ") + std::string(name.get()) + " for " + needed.what_for;
   }
-  Mechanism rights{"rights of the owner", State::Ok,
-                   "building the jail; the guest gets none of them", ""};
-  if (!lacking.empty()) {
+  Mechanism rights{
+      "rights of the owner", State::Ok,
+      geteuid() == 0 ? "building the jail; the guest gets none of them"
+                     : "building the jail, in a user namespace of this user's own; the guest gets "
+                       "none of them",
+      ""};
+  if (not_entered != nullptr) {
+    rights.state = State::Missing;
+    rights.remedy = not_entered->line();
+  } else if (!lacking.empty()) {
     rights.state = State::Missing;
     rights.remedy = "lacking " + lacking +
                     (geteuid() == 0 ? "; this root is confined: give the container these, or run "
@@ -110,6 +119,20 @@ void probe_ids(Mechanisms& all) {
                   "one host uid per live jail, " + std::to_string(kUidBase) + " to " +
                       std::to_string(kUidBase + kUidCount - 1),
                   ""};
+  if (geteuid() != 0) {
+    const std::uint32_t mapped = mapped_uids();
+    range.enforces = "one host uid per live jail, " + std::to_string(mapped) +
+                     " of this user's own range (/etc/subuid, newuidmap)";
+    if (mapped == 0) {
+      range.enforces = "one host uid per live jail";
+      range.state = State::Weak;
+      range.remedy =
+          "guests have this user's own uid and groups: give it a range (usermod --add-subuids "
+          "300000-365535 --add-subgids 300000-365535) and install newuidmap (package uidmap)";
+    }
+    all.push_back(range);
+    return;
+  }
   const passwd* taken = nullptr;
   setpwent();
   while (const passwd* entry = getpwent())
@@ -210,7 +233,7 @@ void probe_image(Mechanisms& all) {
 }
 
 void probe_policy(Mechanisms& all) {
-  const Ran ran = run_program({"/proc/self/exe", "plan", "python"});
+  const Ran ran = run_program({"/proc/self/exe", "compile", "python"});
   Mechanism policy{"policy python", State::Ok, "limits and system calls of a run (libseccomp)", ""};
   if (ran.status != 0) {
     policy.state = State::Missing;

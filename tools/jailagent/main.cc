@@ -5,10 +5,12 @@
 #include <CLI/CLI.hpp>
 #include <condition_variable>
 #include <cstdio>
+#include <filesystem>
 #include <mutex>
 #include <thread>
 
 #include "agent/service/service.h"
+#include "tools/service_manager.h"
 
 namespace {
 
@@ -21,7 +23,8 @@ struct Asked {
   std::string listen = "127.0.0.1:8000", unix_socket, keys, key, name;
   HttpOptions http;
   ServiceOptions service;
-  std::vector<std::string> hosts;
+  std::vector<std::string> hosts, scopes;
+  double rate = 0;
   long idle_s = 30 * 60;
 };
 
@@ -81,7 +84,12 @@ int serve(Asked& asked) {
   asked.service.version = JAILRUN_VERSION;
   asked.http.unix_socket = asked.unix_socket;
   spdlog::set_default_logger(spdlog::stderr_logger_mt("jailagent"));
+  // Its data makes a service what it is, wherever it listens.
+  std::error_code ignored;
+  asked.service.sessions.identity =
+      std::filesystem::weakly_canonical(asked.service.store, ignored).string();
   Service service(asked.service, std::move(*keys));
+  service.recover();
   std::jthread sweeper([&service](const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any wake;
@@ -94,6 +102,7 @@ int serve(Asked& asked) {
   const Expected<void> done = serve_http(asked.http, service, [&](std::uint16_t port) {
     std::printf("jailagent listens on %s:%u\n", asked.http.address.c_str(), unsigned{port});
     std::fflush(stdout);
+    service_manager::serving();
   });
   return done ? 0 : fail(done.error());
 }
@@ -101,18 +110,22 @@ int serve(Asked& asked) {
 int list_keys(const Asked& asked) {
   const auto keys = Keys::read(asked.keys);
   if (!keys) return fail(keys.error());
-  for (const KeyRow& row : keys->rows()) std::printf("%s  %s\n", row.id.c_str(), row.name.c_str());
+  for (const KeyRow& row : keys->rows()) {
+    std::string more;
+    for (const std::string& each : row.scopes) more += (more.empty() ? "  " : ",") + each;
+    if (row.rate > 0) more += "  " + std::to_string(static_cast<long>(row.rate)) + "/s";
+    std::printf("%s  %s%s\n", row.id.c_str(), row.name.c_str(), more.c_str());
+  }
   return 0;
 }
 
 int add_key(const Asked& asked) {
   auto keys = Keys::read(asked.keys);
   if (!keys) return fail(keys.error());
-  const auto key = keys->add(asked.name);
+  const auto key = keys->add(asked.name, asked.rate, asked.scopes);
   if (!key) return fail(key.error());
   std::printf("%s\n", key->c_str());
-  std::fprintf(stderr,
-               "jailagent: nobody can show it again; restart the service to have it known\n");
+  std::fprintf(stderr, "jailagent: nobody can show it again; a running service knows it at once\n");
   return 0;
 }
 
@@ -145,12 +158,18 @@ int main(int argc, char** argv) {
                          "a name that the service goes by, besides localhost");
   serve_verb->add_option("--keys", asked.keys, "the file of keys")->capture_default_str();
   serve_verb->add_option("--store", asked.service.store, "root of the file store");
+  serve_verb->add_option(
+      "--record", asked.service.record,
+      "file of runs and threads (default: CAPSULE_DB_PATH, else as `jailrun runs`)");
   serve_verb->add_option("--jaild", asked.service.sessions.jaild, "jaild's socket")
       ->capture_default_str();
   serve_verb->add_option("--policy", asked.service.policy, "where none is named")
       ->capture_default_str();
   serve_verb->add_option("--execute-policy", asked.service.execute_policy, "of /execute")
       ->capture_default_str();
+  serve_verb->add_option("--rate", asked.service.rate, "requests a second of each key; 0: any")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   serve_verb->add_option("--session-idle", asked.idle_s, "seconds")->capture_default_str();
   serve_verb->add_option("--threads", asked.http.threads, "requests answered at once")
       ->capture_default_str()
@@ -161,6 +180,9 @@ int main(int argc, char** argv) {
   keys->require_subcommand(1);
   CLI::App* add = keys->add_subcommand("add", "Make one; prints it, this once");
   add->add_option("NAME", asked.name, "whose it is")->required();
+  add->add_option("--scope", asked.scopes, "read, use or admin; again for more; default: all")
+      ->check(CLI::IsMember({"read", "use", "admin"}));
+  add->add_option("--rate", asked.rate, "requests a second")->check(CLI::NonNegativeNumber);
   add->callback([&] { status = add_key(asked); });
   keys->add_subcommand("ls", "Their ids and names")->callback([&] { status = list_keys(asked); });
   CLI::App* remove = keys->add_subcommand("rm", "Take one back");

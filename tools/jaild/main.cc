@@ -9,6 +9,7 @@
 
 #include "jail/daemon/server.h"
 #include "jail/daemon/wire.h"
+#include "tools/service_manager.h"
 
 namespace {
 
@@ -70,8 +71,17 @@ int main(int argc, char** argv) {
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   raise_descriptors();
 
+  const auto listener = jailrun::service_manager::listener(options.socket);
+  if (!listener) {
+    spdlog::error("{}", listener.error().line());
+    return 1;
+  }
+  options.listener = *listener;
+  options.serving = jailrun::service_manager::serving;
+  options.alive = jailrun::service_manager::alive;
   jailrun::Server server(std::move(options));
   const jailrun::Expected<void> ran = server.run();
+  jailrun::service_manager::ending();
   if (ran) return 0;
   spdlog::error("{}", ran.error().line());
   return 1;

@@ -123,7 +123,7 @@ void drain(const Pipe& out, const Pipe& err, std::string& output, std::string& m
 Expected<std::unique_ptr<Plan>> compile(const std::string& policy,
                                         const std::vector<std::string>& sets) {
   const std::string program = program_beside("jailrun-full");
-  std::vector<std::string> arguments = {program, "plan", policy};
+  std::vector<std::string> arguments = {program, "compile", policy};
   for (const std::string& set : sets) arguments.push_back("--set=" + set);
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());

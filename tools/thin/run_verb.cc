@@ -13,6 +13,8 @@
 #include <cstring>
 #include <optional>
 
+#include "jail/launch/packages.h"
+#include "jail/launch/plain.h"
 #include "jail/run/run.h"
 #include "jail/sys/units.h"
 #include "tools/options.h"
@@ -289,6 +291,13 @@ int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
     become("jailrun-net", argv_);
   }
   request_.launch.bring_up_loopback = bring_up_loopback;
+  if (!can_build_jails()) {
+    give_back_stdin();
+    std::vector<std::string> vouched = layer_paths((*plan)->image, line_.packages);
+    vouched.push_back(image_path((*plan)->image));
+    const bool loopback = (*plan)->network == NetworkMode::Loopback;
+    return fail(enter_as_plain_user(argv_, vouched, loopback).error());
+  }
   if (const Expected<void> ready = make_ready(); !ready) return fail(ready.error());
   wipe_later(argc);
   const Expected<Result> result = jailrun::run(**plan, request_);

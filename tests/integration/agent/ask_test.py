@@ -41,6 +41,7 @@ class AskTest(unittest.TestCase):
         models = ("OPENAI_", "ANTHROPIC_", "LLM_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(models)}
         kept["JAILRUN_SOCKET"] = SOCKET or os.path.join(self.dir, "nobody")
+        kept["CAPSULE_DB_PATH"] = os.path.join(self.dir, "record.db")
         if server:
             kept.update(OPENAI_API_KEY=server.key, OPENAI_BASE_URL=server.url, OPENAI_MODEL="scripted")
         return {**kept, **more}
@@ -57,6 +58,31 @@ class AskTest(unittest.TestCase):
 
     def assert_nothing_left(self):
         self.assertEqual([name for name in os.listdir(self.dir) if "jailrun" in name], [])
+
+
+def start_jaild(cls):
+    """One for a class of tests, which end it."""
+    global SOCKET
+    place = tempfile.mkdtemp(prefix="ask-jaild-")
+    cls.addClassCleanup(shutil.rmtree, place)
+    SOCKET = os.path.join(place, "s")
+    log = cls.enterClassContext(open(os.path.join(place, "log"), "w"))
+    daemon = subprocess.Popen([os.path.join(BIN, "jaild"), "--socket", SOCKET], stdin=subprocess.DEVNULL,
+                              stdout=log, stderr=log)
+
+    def end():
+        global SOCKET
+        SOCKET = ""
+        daemon.terminate()
+        daemon.wait(60)
+
+    cls.addClassCleanup(end)
+    for _ in range(60):  # each waits up to ten seconds for an interpreter
+        warm = subprocess.run([os.path.join(BIN, "jailrun"), "run", "--warm", "-"], input="1", text=True,
+                              capture_output=True, env={**os.environ, "JAILRUN_SOCKET": SOCKET})
+        if warm.returncode == 0:
+            return
+    raise RuntimeError(warm.stderr)
 
 
 class WithAModel(AskTest):
@@ -298,27 +324,7 @@ class Sessions(AskTest):
 
     @classmethod
     def setUpClass(cls):
-        global SOCKET
-        place = tempfile.mkdtemp(prefix="ask-jaild-")
-        cls.addClassCleanup(shutil.rmtree, place)
-        SOCKET = os.path.join(place, "s")
-        log = cls.enterClassContext(open(os.path.join(place, "log"), "w"))
-        daemon = subprocess.Popen([os.path.join(BIN, "jaild"), "--socket", SOCKET], stdin=subprocess.DEVNULL,
-                                  stdout=log, stderr=log)
-        cls.addClassCleanup(cls.end, daemon)
-        for _ in range(60):  # each waits up to ten seconds for an interpreter
-            warm = subprocess.run([os.path.join(BIN, "jailrun"), "run", "--warm", "-"], input="1", text=True,
-                                  capture_output=True, env={**os.environ, "JAILRUN_SOCKET": SOCKET})
-            if warm.returncode == 0:
-                return
-        raise RuntimeError(warm.stderr)
-
-    @staticmethod
-    def end(daemon):
-        global SOCKET
-        SOCKET = ""
-        daemon.terminate()
-        daemon.wait(60)
+        start_jaild(cls)
 
     def conversation(self, *script, status=0, files=()):
         with ScriptedServer([*script, text("done")]) as server:

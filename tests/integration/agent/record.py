@@ -62,7 +62,8 @@ def main():
             os.unlink(target)
         environment = {**os.environ, "OPENAI_API_KEY": server.key, "OPENAI_BASE_URL": server.url,
                        "OPENAI_MODEL": "scripted", "LLM_RECORD": target, "LLM_PROVIDER": "openai"}
-        subprocess.run([os.path.join(bin_dir, "jailrun"), "ask", "--fresh", "--file", "tips.csv", QUESTION],
+        subprocess.run([os.path.join(bin_dir, "jailrun"), "ask", "--fresh", "--no-record", "--file", "tips.csv",
+                        QUESTION],
                        cwd=directory, env=environment, check=True, timeout=300)
         os.chmod(target, 0o644)
         sys.exit("; ".join(server.faults) or 0)

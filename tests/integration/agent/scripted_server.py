@@ -11,6 +11,7 @@ a 400 and an entry in server.faults.
 
 import http.server
 import json
+import re
 import threading
 
 
@@ -141,7 +142,7 @@ class ScriptedServer:
     def __init__(self, script, key="sk-test-0123456789", hold=None):
         self.key, self.requests, self.faults = key, [], []
         self.received = threading.Event()  # set at the first request
-        outer, rest = self, list(script)
+        outer, self.rest = self, list(script)
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
@@ -153,14 +154,30 @@ class ScriptedServer:
                 if found:
                     outer.faults += found
                     return self.send(400, {"error": {"message": "; ".join(found)}})
-                if not rest:
+                if not outer.rest:
                     outer.faults.append("more requests than the script has replies")
                     return self.send(400, {"error": {"message": "the script has ended"}})
-                reply = rest.pop(0)
+                reply = outer.rest.pop(0)
                 if isinstance(reply, tuple):
                     return self.send(reply[0], {"error": {"message": "scripted"}}, reply[1])
                 outer.requests.append(body)
+                if body.get("stream") and self.path.endswith("/chat/completions"):
+                    return self.stream(reply)
                 self.send(200, PROTOCOLS[self.path][1](reply, body["model"]))
+
+            def stream(self, message):
+                """The text by words, then the calls, as Chat Completions streams them."""
+                deltas = [{"content": word} for word in re.findall(r"\S+\s*", message.get("content") or "")]
+                deltas += [{"tool_calls": [{"index": i, **call}]} for i, call in enumerate(message.get("tool_calls", []))]
+                ends = "tool_calls" if message.get("tool_calls") else "stop"
+                chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+                chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": ends}]})
+                chunks.append({"choices": [], "usage": {"prompt_tokens": 90, "completion_tokens": 10}})
+                data = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                self.wfile.write(data.encode())
 
             def send(self, status, body, headers=None):
                 data = json.dumps(body).encode()
@@ -181,6 +198,10 @@ class ScriptedServer:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+
+    def play(self, script):
+        """Another one from here on."""
+        self.rest, self.faults = list(script), []
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -64,12 +64,19 @@ TEST_F(CliHost, WithAFileForAnImageRefusesIt) {
   expect_refused(with_image("$J exec -- /bin/true"), 125, {"image 'python'", "Not a directory"});
 }
 
-TEST_F(CliHost, OfAPlainUserRefusesInOneLineThatNamesJaild) {
-  for (const char* environment : {"", "XDG_RUNTIME_DIR=/tmp "}) {
-    expect_refused(sh(std::string("HOME=/nonexistent ") + environment +
-                      "setpriv --reuid 65534 --regid 65534 --clear-groups $J exec -- /bin/true"),
-                   125, {"plain user", "jaild", "run as root"});
-  }
+// What nothing delegates is refused with one remedy, unless the policy says that it may be lacking.
+TEST_F(CliHost, OfAPlainUserWithoutDelegationRefusesInOneLineAndRunsUnlimitedWhereThatIsAskedFor) {
+  const std::string user = "setpriv --reuid 65534 --regid 65534 --clear-groups $J exec --cold ";
+  expect_refused(sh("unset XDG_RUNTIME_DIR; HOME=/nonexistent " + user + "-- /bin/true"), 125,
+                 {"XDG_RUNTIME_DIR is not set"});
+  ASSERT_EQ(sh("install -d -m 700 -o 65534 run").status, 0);
+  const std::string here = "cd /; XDG_RUNTIME_DIR=" + (dir_ / "run").string() + " " + user;
+  expect_refused(sh(here + "-- /bin/true"), 125,
+                 {"cannot create a cgroup", "--policy python-unlimited"});
+  const Outcome unlimited = sh(here + "--policy python-unlimited -- /bin/echo ran");
+  EXPECT_EQ(unlimited.status, 0) << unlimited.err;
+  EXPECT_EQ(unlimited.out, "ran\n");
+  EXPECT_THAT(unlimited.err, testing::HasSubstr("nothing limits memory, processes and CPU"));
 }
 
 TEST_F(CliHost, WithoutCgroupsNamesThem) {
