@@ -78,6 +78,7 @@ std::uint64_t Dice::next() {
 }
 
 std::int64_t Dice::below(std::int64_t most) {
+  if (most <= 0) return 0;
   return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(most));
 }
 
