@@ -46,7 +46,8 @@ def facts_of_host():
     """What a line of skips.txt may ask for, of the host that this runs on."""
     pure = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
     return {"v2" if pure else "v1", "root" if os.geteuid() == 0 else "user",
-            "systemd" if os.path.isdir("/run/systemd/system") else "no-systemd"}
+            "systemd" if os.path.isdir("/run/systemd/system") else "no-systemd",
+            "chromium" if os.path.exists("/usr/bin/chromium") else "no-chromium"}
 
 
 class Skips:
