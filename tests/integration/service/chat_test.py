@@ -15,8 +15,8 @@ import tempfile
 import unittest
 import urllib.parse
 
-import service_test
-from service_test import Service
+import daemons
+from daemons import Service
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "agent"))
 from scripted_server import ScriptedServer, calls, text  # noqa: E402
@@ -31,7 +31,7 @@ CAPSULE = {"run_id", "created_at", "dataset_id", "dataset_version_hash", "questi
 
 
 class ChatTest(unittest.TestCase):
-    """With a model of its own where a class has a script; `service.ask` as in service_test."""
+    """With a model of its own where a class has a script; `service.ask` as in daemons."""
 
     @classmethod
     def setUpClass(cls):
@@ -43,7 +43,7 @@ class ChatTest(unittest.TestCase):
         before = dict(os.environ)
         cls.addClassCleanup(lambda: (os.environ.clear(), os.environ.update(before)))
         os.environ.update(JAILRUN_DATASETS=cls.dir, CAPSULE_DB_PATH=os.path.join(cls.dir, "record.db"), **cls.models())
-        subprocess.run([os.path.join(service_test.BIN, "jailrun"), "datasets", "generate", cls.dir], check=True,
+        subprocess.run([os.path.join(daemons.BIN, "jailrun"), "datasets", "generate", cls.dir], check=True,
                        stdout=subprocess.DEVNULL)
         cls.service = Service()
         cls.addClassCleanup(lambda: cls.service.end())
@@ -253,7 +253,7 @@ class Owners(ChatTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.service.end_agent(15)
-        add = [os.path.join(service_test.BIN, "jailagent"), "keys", "--keys", cls.service.keys, "add"]
+        add = [os.path.join(daemons.BIN, "jailagent"), "keys", "--keys", cls.service.keys, "add"]
         cls.made = [subprocess.run([*add, name], check=True, capture_output=True, text=True).stdout.strip()
                     for name in ("ada", "bob")]
         cls.service.start_agent()
@@ -282,5 +282,5 @@ class Owners(ChatTest):
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not os.path.exists(os.path.join(sys.argv[1], "jailagent")):
         sys.exit("usage: chat_test.py BIN_DIR [unittest arguments]; BIN_DIR holds jaild, jailagent and jailrun")
-    service_test.BIN = os.path.abspath(sys.argv.pop(1))
+    daemons.BIN = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=2)

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import unittest
 
-import service_test
-from service_test import Service
+import daemons
+from daemons import Service
 
 
 class Datasets(unittest.TestCase):
@@ -21,7 +21,7 @@ class Datasets(unittest.TestCase):
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="service-datasets-")
         os.environ["JAILRUN_DATASETS"] = cls.dir
-        subprocess.run([os.path.join(service_test.BIN, "jailrun"), "datasets", "generate", cls.dir], check=True,
+        subprocess.run([os.path.join(daemons.BIN, "jailrun"), "datasets", "generate", cls.dir], check=True,
                        stdout=subprocess.DEVNULL)
         cls.service = Service()
 
@@ -83,5 +83,5 @@ class Datasets(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    service_test.BIN = os.path.abspath(sys.argv.pop(1))
+    daemons.BIN = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=1)

@@ -7,6 +7,7 @@ import { Markdown } from "../markdown";
 import { change, has, say, state } from "../state";
 import type { Turn } from "../types";
 import { usageWords, when, wordsOf } from "../words";
+import { Composer } from "./composer";
 import { DataPanel } from "./data";
 import { FailureView, StepView } from "./step";
 import { TableView } from "./table";
@@ -146,7 +147,7 @@ function Prompts() {
   );
 }
 
-function Composer() {
+function Question() {
   const send = () => ask(state.question);
   const keys = (event: KeyboardEvent) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -156,42 +157,27 @@ function Composer() {
     if (event.key === "Escape" && state.asking) stopAsking();
   };
   return (
-    <form
-      class="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        send();
+    <Composer
+      field={{
+        id: "question",
+        rows: 2,
+        placeholder: state.turns.length ? "Ask on" : "Ask about the data",
+        "aria-label": "Question",
+        onKeyDown: keys,
       }}
+      value={state.question}
+      set={(text) => (state.question = text)}
+      verb="Ask"
+      send={send}
+      busy={state.asking !== null}
+      stop={stopAsking}
+      above={<Prompts />}
     >
-      <Prompts />
-      <div class="row">
-        <textarea
-          id="question"
-          rows={2}
-          placeholder={state.turns.length ? "Ask on" : "Ask about the data"}
-          aria-label="Question"
-          value={state.question}
-          onInput={(event) => {
-            state.question = event.currentTarget.value;
-            change();
-          }}
-          onKeyDown={keys}
-        />
-        {state.asking ? (
-          <button type="button" class="stop" onClick={stopAsking}>
-            Stop
-          </button>
-        ) : (
-          <button type="submit" class="main" disabled={!state.question.trim()}>
-            Ask
-          </button>
-        )}
-      </div>
       <p class="dim small">
         Enter asks, Shift+Enter begins a line. <code>SQL:</code> or <code>PYTHON:</code> at the
         beginning runs what follows as it is.
       </p>
-    </form>
+    </Composer>
   );
 }
 
@@ -229,7 +215,7 @@ export function AskView() {
           ))}
           <div ref={end} class="end" />
         </div>
-        <Composer />
+        <Question />
       </div>
     </div>
   );

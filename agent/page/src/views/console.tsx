@@ -14,6 +14,7 @@ import {
 import { saveNotebook } from "../notebook";
 import { change, state } from "../state";
 import type { Cell, Session } from "../types";
+import { Composer } from "./composer";
 import { Drop, Uploads } from "./data";
 import { StepView } from "./step";
 
@@ -94,45 +95,30 @@ function Editor({ session }: { session: Session }) {
       </p>
     );
   return (
-    <form
-      class="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        send();
+    <Composer
+      field={{
+        id: "code",
+        class: "mono",
+        rows: Math.min(16, Math.max(3, session.draft.split("\n").length)),
+        spellcheck: false,
+        autocapitalize: "off",
+        placeholder: "Python",
+        "aria-label": `Python for ${session.label}`,
+        onKeyDown: keys,
       }}
+      fieldRef={text}
+      value={session.draft}
+      set={(code) => (session.draft = code)}
+      verb="Run"
+      send={send}
+      busy={session.busy}
+      stop={() => interrupt(session)}
     >
-      <div class="row">
-        <textarea
-          id="code"
-          ref={text}
-          class="mono"
-          rows={Math.min(16, Math.max(3, session.draft.split("\n").length))}
-          spellcheck={false}
-          autocapitalize="off"
-          placeholder="Python"
-          aria-label={`Python for ${session.label}`}
-          value={session.draft}
-          onInput={(event) => {
-            session.draft = event.currentTarget.value;
-            change();
-          }}
-          onKeyDown={keys}
-        />
-        {session.busy ? (
-          <button type="button" class="stop" onClick={() => interrupt(session)}>
-            Stop
-          </button>
-        ) : (
-          <button type="submit" class="main" disabled={!session.draft.trim()}>
-            Run
-          </button>
-        )}
-      </div>
       <p class="dim small">
         Ctrl+Enter or Shift+Enter runs, Escape stops. The state after each cell is kept: return to
         it, or branch from it.
       </p>
-    </form>
+    </Composer>
   );
 }
 
