@@ -44,8 +44,13 @@ bool delegated(int group) {
          value == '1';
 }
 
-// The own group is one that a plain user has asked its manager for.
-bool asked_for() { return ::geteuid() != 0 && std::getenv(kInOwnScope) != nullptr; }
+// The group that a plain user has asked its manager for: the own one, or the one above where it has
+// been left for a leaf already.
+bool asked_for(const std::string& path, const std::string& own) {
+  if (::geteuid() == 0 || std::getenv(kInOwnScope) == nullptr) return false;
+  const std::string leaf = std::string("/") + kOwnerLeaf;
+  return own.ends_with(leaf) ? path + leaf == own : path == own;
+}
 
 // Leaves a group in which nobody else is, so that it can give.
 int leave(int group) {
@@ -96,7 +101,7 @@ Expected<std::string> find_giving_group(const std::string& mount, const std::str
   for (std::string path = own;;) {
     const Fd group = open_group(mount + path);
     const bool root = path.empty() || path == "/";
-    const bool ours = delegated(group.get()) || (path == own && asked_for());
+    const bool ours = delegated(group.get()) || asked_for(path, own);
     int refused = group.valid() ? make_give(group.get()) : errno;
     // The kernel's own root takes any process: one that is busy is a container's.
     if (refused == EBUSY && path == own && (ours || root) && leave(group.get()) == 0)

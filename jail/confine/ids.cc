@@ -92,9 +92,18 @@ std::uint32_t mapped_uids() {
   return 0;
 }
 
+namespace {
+
+// How many of the mapped ids are for single jails; the blocks of worlds lie above them.
+std::uint32_t singles(std::uint32_t mapped) {
+  return ::geteuid() == 0 ? kUidCount : std::min(mapped, kPlainUidCount);
+}
+
+}  // namespace
+
 Expected<UidLease> UidLease::acquire(const Fd& run_dir) {
   TRY(Fd file, open_locks(run_dir));
-  const std::uint32_t mapped = mapped_uids(), count = mapped == 0 ? kUidCount : mapped;
+  const std::uint32_t mapped = mapped_uids(), count = mapped == 0 ? kUidCount : singles(mapped);
   TRY(const std::optional<std::uint32_t> slot, lock_lowest(file, 0, count));
   if (slot) {
     const std::uint32_t uid = mapped == 0 ? ::geteuid() : kUidBase + *slot;
@@ -107,15 +116,27 @@ Expected<UidLease> UidLease::acquire(const Fd& run_dir) {
 }
 
 Expected<UidLease> UidLease::acquire_block(const Fd& run_dir) {
+  const std::uint32_t mapped = mapped_uids(), above = singles(mapped);
+  const std::uint32_t blocks = ::geteuid() == 0 ? kWorldCount : (mapped - above) / kWorldUids;
+  if (blocks == 0) {
+    return std::unexpected(Error{
+        Stage::LeaseUid, "/etc/subuid", 0,
+        "warm jails of a plain user take a range of " +
+            std::to_string(kPlainUidCount + kWorldUids) + " ids or more; it has " +
+            std::to_string(mapped),
+        "give it one, as root: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+        "USER`; `jailrun run --cold` takes none"});
+  }
   TRY(Fd file, open_locks(run_dir));
-  TRY(const std::optional<std::uint32_t> byte, lock_lowest(file, kUidCount, kWorldCount));
+  TRY(const std::optional<std::uint32_t> byte, lock_lowest(file, kUidCount, blocks));
   if (byte) {
-    const std::uint32_t slot = kUidCount + (*byte - kUidCount) * kWorldUids;
+    const std::uint32_t slot = above + (*byte - kUidCount) * kWorldUids;
     return UidLease(std::move(file), kUidBase + slot, slot);
   }
-  return std::unexpected(Error{Stage::LeaseUid, "uids", 0,
-                               "all 256 blocks of host uids are in use by warm worlds",
-                               "wait for some of them to end"});
+  return std::unexpected(
+      Error{Stage::LeaseUid, "uids", 0,
+            "all " + std::to_string(blocks) + " blocks of host uids are in use by warm worlds",
+            "wait for some of them to end"});
 }
 
 namespace {

@@ -12,6 +12,8 @@ namespace jailrun {
 // The range lies above what login.defs, container engines and systemd hand out by default.
 inline constexpr std::uint32_t kUidBase = 1'900'000'000, kUidCount = 65'536;
 inline constexpr std::uint32_t kWorldUids = 1024, kWorldCount = 256;
+// A plain user's range is shorter: so many for single jails, the rest in blocks for warm worlds.
+inline constexpr std::uint32_t kPlainUidCount = 1024;
 
 // The directory of run-time state, mode 0700, owned by the effective user: /run/jailrun for root,
 // $XDG_RUNTIME_DIR/jailrun otherwise. Created where missing.
@@ -29,7 +31,7 @@ class UidLease {
  public:
   static Expected<UidLease> acquire(const Fd& run_dir);
   // A block of kWorldUids for a world of warm jails; uid() is its first. The blocks lie above the
-  // single ones and are leased in the same way.
+  // single ones and are leased in the same way; a plain user has as many as its range holds.
   static Expected<UidLease> acquire_block(const Fd& run_dir);
   std::uint32_t uid() const { return uid_; }
   std::uint32_t slot() const { return slot_; }

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "jail/confine/ids.h"
 #include "jail/sys/uapi.h"
 
 namespace jailrun {
@@ -61,7 +62,7 @@ bool close_tables() {
 bool pin_new_network(const char* path) {
   const pid_t child = ::fork();
   if (child == 0) {
-    const bool done = ::unshare(CLONE_NEWNET) == 0 && close_tables() &&
+    const bool done = ::unshare(CLONE_NEWNET) == 0 && is_empty_network() && close_tables() &&
                       ::mount("/proc/thread-self/ns/net", path, nullptr, MS_BIND, nullptr) == 0;
     ::_exit(done ? 0 : 1);
   }
@@ -89,7 +90,40 @@ Fd open_null_network(const Fd& run_dir) {
   return is_network(network) ? std::move(network) : Fd();
 }
 
-Expected<InNetwork> InNetwork::enter(const Fd& network) {
+Fd make_null_network(std::uint32_t block) {
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return {};
+  Fd ours(ends[0]), theirs(ends[1]);
+  const auto heard = [](const Fd& from) {
+    char byte = 0;
+    return ::recv(from.get(), &byte, 1, 0) == 1;
+  };
+  const auto tell = [](const Fd& to) { return ::send(to.get(), "", 1, MSG_NOSIGNAL) == 1; };
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ours.reset();
+    // The tables take their owner from the map at birth: the map comes first.
+    const bool done = ::unshare(CLONE_NEWUSER) == 0 && tell(theirs) && heard(theirs) &&
+                      ::setresgid(0, 0, 0) == 0 && ::setresuid(0, 0, 0) == 0 &&
+                      ::unshare(CLONE_NEWNET) == 0 && close_tables() && tell(theirs) &&
+                      !heard(theirs);
+    ::_exit(done ? 0 : 1);
+  }
+  theirs.reset();
+  Fd network;
+  if (child > 0 && heard(ours) && map_block(child, block) && tell(ours) && heard(ours)) {
+    const std::string path = "/proc/" + std::to_string(child) + "/ns/net";
+    network = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  ours.reset();
+  const int error = errno;
+  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  errno = error;
+  return is_network(network) ? std::move(network) : Fd();
+}
+
+Expected<InNetwork> InNetwork::enter(const Fd& network, bool just_made) {
   Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!home.valid() || ::setns(network.get(), CLONE_NEWNET) != 0) {
     return std::unexpected(
@@ -98,7 +132,7 @@ Expected<InNetwork> InNetwork::enter(const Fd& network) {
   }
   InNetwork inside(std::move(home));
   errno = 0;
-  if (!is_empty_network()) {
+  if (!just_made && !is_empty_network()) {
     return std::unexpected(
         Error{Stage::JoinNetwork, "null network", errno,
               "the null network namespace is not empty: somebody has put an interface there",

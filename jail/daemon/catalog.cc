@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "jail/compile/compile.h"
+#include "jail/launch/plain.h"
 #include "jail/plan/find_policy.h"
 #include "jail/spec/groups.h"
 #include "jail/spec/parse.h"
@@ -19,8 +20,7 @@ std::unexpected<Refusal> refuse(std::string_view name, std::string message, std:
 // Whoever can write a policy can have anything run under it.
 bool only_ours(const std::string& path) {
   struct stat st{};
-  return ::stat(path.c_str(), &st) == 0 && (st.st_uid == ::geteuid() || st.st_uid == 0) &&
-         (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  return ::stat(path.c_str(), &st) == 0 && only_we_could_change(st);
 }
 
 std::string stamp_of(const PolicySource& source) {

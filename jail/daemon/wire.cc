@@ -34,7 +34,16 @@ void keep_descriptors(msghdr& header, std::deque<Fd>& into) {
 
 std::string socket_path() {
   const char* chosen = std::getenv("JAILRUN_SOCKET");
-  return chosen != nullptr && *chosen != '\0' ? chosen : "/run/jaild/jaild.sock";
+  if (chosen != nullptr && *chosen != '\0') return chosen;
+  const std::string own = own_socket_path();
+  return ::access(own.c_str(), F_OK) == 0 ? own : "/run/jaild/jaild.sock";
+}
+
+std::string own_socket_path() {
+  const char* chosen = std::getenv("JAILRUN_SOCKET");
+  if (chosen != nullptr && *chosen != '\0') return chosen;
+  const char* base = ::geteuid() == 0 ? nullptr : std::getenv("XDG_RUNTIME_DIR");
+  return std::string(base != nullptr && base[0] == '/' ? base : "/run") + "/jaild/jaild.sock";
 }
 
 Expected<Reader::Got> Reader::receive(int socket, int flags) {

@@ -84,7 +84,7 @@ std::string own_name() {
 
 // The end of this user's range in /etc/subuid or /etc/subgid: container engines begin at its start.
 Range subordinate(const char* file) {
-  constexpr unsigned long kMost = 4096;
+  constexpr unsigned long kMost = kPlainUidCount + 31 * kWorldUids;  // half of what is usual
   const std::string table = read_file_at(AT_FDCWD, file, 1 << 20);
   const std::string name = own_name(), id = std::to_string(::getuid());
   for (std::size_t at = 0; at < table.size();) {

@@ -15,6 +15,7 @@
 
 #include "jail/confine/net.h"
 #include "jail/launch/parts.h"
+#include "jail/launch/plain.h"
 #include "jail/launch/timeline.h"
 #include "jail/sys/uapi.h"
 
@@ -36,7 +37,7 @@ Expected<Fd> open_own(const std::string& path, int flags) {
     return std::unexpected(sys_error(Stage::OpenImage, path, "cannot open " + path,
                                      "install all programs and files of one build"));
   }
-  if ((st.st_uid != 0 && st.st_uid != ::geteuid()) || (st.st_mode & 022) != 0) {
+  if (!only_we_could_change(st)) {
     return std::unexpected(Error{Stage::OpenImage, path, 0, path + " could be changed by others",
                                  "make it writable for its owner only"});
   }
@@ -79,6 +80,11 @@ Expected<Fd> share_plan(const Plan& plan, const child::HostPlan& host) {
 
 }  // namespace
 
+std::vector<std::string> World::program_files() {
+  const std::string programs = program_dir();
+  return {programs + "/jailrun-spawner", programs + "/../lib/jailrun"};
+}
+
 Expected<std::unique_ptr<World>> World::start(const Plan& plan, int stderr_fd,
                                               const std::string& programs) {
   std::unique_ptr<World> world(new World);
@@ -103,7 +109,7 @@ Expected<void> World::launch(int stderr_fd, const std::string& programs) {
   TRY(UidLease lease, UidLease::acquire_block(run_dir));
   uid_base_ = lease.uid();
   lease_.emplace(std::move(lease));
-  const std::string number = std::to_string((uid_base_ - kUidBase - kUidCount) / kWorldUids);
+  const std::string number = std::to_string((uid_base_ - kUidBase) / kWorldUids);
   TRY(WorldGroup group, WorldGroup::create("jailrun-world-" + number, uid_base_));
   group_.emplace(std::move(group));
   TRY(const Fd program, open_own(programs + "/jailrun-spawner", O_PATH));
@@ -147,13 +153,14 @@ Expected<void> World::launch(int stderr_fd, const std::string& programs) {
 }
 
 Expected<void> World::clone_keeper(child::KeeperArgs& args, const Fd& image, const Fd& run_dir) {
-  const Fd network = open_null_network(run_dir);
+  const bool root = ::geteuid() == 0;
+  const Fd network = root ? open_null_network(run_dir) : make_null_network(uid_base_);
   if (!network.valid()) {
     return std::unexpected(sys_error(Stage::JoinNetwork, "null network",
                                      "cannot make the null network namespace",
                                      "see `jailrun doctor`"));
   }
-  TRY(const InNetwork inside, InNetwork::enter(network));
+  TRY(const InNetwork inside, InNetwork::enter(network, !root));
   struct stat st{};
   ::fstat(network.get(), &st);
   network_inode_ = st.st_ino;

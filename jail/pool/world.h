@@ -36,6 +36,8 @@ struct Ended {
 
 class World {
  public:
+  // What start() reads beside this program, none of which others may be able to change.
+  static std::vector<std::string> program_files();
   // Builds the namespaces, starts keeper and zygote, waits for neither. `stderr_fd` takes what the
   // zygote's imports print. The Plan is copied. Errors name the stage. Blocks for about 5 ms.
   // `programs`: where jailrun-spawner lies, and ../lib/jailrun beside it; default: as this program.
