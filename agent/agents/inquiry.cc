@@ -65,7 +65,7 @@ Expected<Answered> Inquiry::attempt(const std::string& question, const std::vect
                                     const Bounds& bounds, Interpreter& interpreter) {
   const auto start = Clock::now();
   std::unique_ptr<LanguageModel> offline;
-  if (!model_) offline = offline::make_model(question, tables_);
+  if (!model_) offline = offline::make_model(question, tables_, options_.as_of);
   LanguageModel& model = model_ ? *model_ : *offline;
   std::vector<std::unique_ptr<Tool>> custom;
   for (const auto& path : options_.manifests) {

@@ -26,6 +26,7 @@ struct InquiryOptions {
   std::vector<std::string> manifests{};  // of more tools
   std::string out{};                     // for files: as Workspace::open
   std::string about{};                   // what else a model should know of the data
+  std::string as_of{};                   // what time words are counted from, where it is known
   std::size_t steps = 8;                 // runs at most, of one question
   // Tries of one question, each in a branch of the session (or in fresh jails) that only the one
   // that answers leaves behind.

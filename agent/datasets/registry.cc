@@ -143,6 +143,24 @@ Expected<Dataset> read_dataset(const std::string& registry, const OrderedJson& f
   return set;
 }
 
+std::string cannot_read(const Dataset& dataset, const DatasetFile& file) {
+  return "cannot read " + file.path + " of data set " + dataset.id;
+}
+const char* remedy_of(const DatasetFile& file) {
+  return file.path.starts_with(kImage) ? "`jailrun rootfs build` makes the image"
+                                       : "check the path and its permissions";
+}
+
+Expected<Fd> open_file(const Dataset& dataset, const DatasetFile& file) {
+  Fd opened(::open(file.source.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  struct stat info{};
+  const std::string what = cannot_read(dataset, file);
+  if (!opened.valid() || ::fstat(opened.get(), &info) != 0)
+    return std::unexpected(sys_error(Stage::None, file.path, what, remedy_of(file)));
+  if (!S_ISREG(info.st_mode)) return refuse(file.path, what + ": it is no file", remedy_of(file));
+  return opened;
+}
+
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -212,13 +230,18 @@ Expected<Dataset> DatasetRegistry::open(const std::string& id) const {
     return refuse(id, "no data set " + in_quotes(id),
                   did_you_mean(id, known, "`jailrun datasets ls` shows what there is"));
   }
-  TRY(const std::string hash, version_hash(*set));
-  if (hash != set->version_hash)
+  Dataset opened = *set;
+  for (DatasetFile& file : opened.files) {
+    TRY(Fd held, open_file(opened, file));
+    file.held = std::make_shared<const Fd>(std::move(held));
+  }
+  TRY(const std::string hash, version_hash(opened));
+  if (hash != opened.version_hash)
     return refuse(
         id,
         "the files of data set " + id + " are not those of its version hash in " + set->registry,
         "restore them, or register them anew");
-  return *set;
+  return opened;
 }
 
 Expected<std::string> version_hash(const Dataset& dataset) {
@@ -229,19 +252,19 @@ Expected<std::string> version_hash(const Dataset& dataset) {
   sha256_init(&context);
   std::vector<std::uint8_t> block(1 << 18);
   for (const DatasetFile* file : files) {
-    const Fd opened(
-        ::open(file->source.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
-    struct stat info{};
-    const std::string what = "cannot read " + file->path + " of data set " + dataset.id;
-    const char* remedy = file->path.starts_with(kImage) ? "`jailrun rootfs build` makes the image"
-                                                        : "check the path and its permissions";
-    if (!opened.valid() || ::fstat(opened.get(), &info) != 0)
-      return std::unexpected(sys_error(Stage::None, file->path, what, remedy));
-    if (!S_ISREG(info.st_mode)) return refuse(file->path, what + ": it is no file", remedy);
-    for (ssize_t n = 0; (n = ::read(opened.get(), block.data(), block.size())) != 0;) {
+    auto held = file->held;
+    if (!held) {
+      TRY(Fd opened, open_file(dataset, *file));
+      held = std::make_shared<const Fd>(std::move(opened));
+    }
+    ssize_t n = 0;
+    for (off_t at = 0; (n = ::pread(held->get(), block.data(), block.size(), at)) != 0;) {
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return std::unexpected(sys_error(Stage::None, file->path, what, remedy));
+      if (n < 0)
+        return std::unexpected(
+            sys_error(Stage::None, file->path, cannot_read(dataset, *file), remedy_of(*file)));
       sha256_update(&context, static_cast<std::size_t>(n), block.data());
+      at += n;
     }
   }
   std::uint8_t digest[SHA256_DIGEST_SIZE];

@@ -12,6 +12,7 @@
 // link that leads out of it is refused: who may add to a registry may not read with it.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -23,7 +24,8 @@ namespace jailrun::agent {
 
 struct DatasetFile {
   std::string name, path;
-  std::string source;                                       // on the host
+  std::string source;                // on the host
+  std::shared_ptr<const Fd> held{};  // of an opened set: the file whose hash was found right
   std::vector<std::pair<std::string, std::string>> schema;  // column, type of DuckDB
   nlohmann::ordered_json sample_rows;                       // at most three objects
 };
@@ -50,7 +52,8 @@ class DatasetRegistry {
 
   const std::vector<Dataset>& all() const { return datasets_; }
   const Dataset* find(const std::string& id) const;
-  // The same, its files there and with the hash that the registry has. Errors: no such id (the
+  // The same, its files there and with the hash that the registry has, and held open: a jail gets
+  // the very files that were hashed, whatever takes their names meanwhile. Errors: no such id (the
   // remedy names the nearest), a file that is missing or not its own, changed since.
   Expected<Dataset> open(const std::string& id) const;
 
@@ -61,7 +64,8 @@ class DatasetRegistry {
 // Reads one registry.json. Nothing of the files is looked at.
 Expected<std::vector<Dataset>> read_registry(const std::string& path);
 
-// SHA-256 of the files, joined in the order of their paths, in hexadecimal.
+// SHA-256 of the files, joined in the order of their paths, in hexadecimal. Of those that are held:
+// of what is held.
 Expected<std::string> version_hash(const Dataset& dataset);
 
 // Its files as a jail gets them.

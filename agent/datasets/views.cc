@@ -1,4 +1,6 @@
 // Data sets as jails, models and programs see them.
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "agent/base/text.h"
@@ -20,7 +22,13 @@ Format format_of(const std::string& name) {
 
 std::vector<Input> inputs_of(const Dataset& dataset) {
   std::vector<Input> inputs;
-  for (const DatasetFile& file : dataset.files) inputs.push_back({file.source, file.name});
+  for (const DatasetFile& file : dataset.files) {
+    // By a name that jailrun, our child, can open as well.
+    const auto source = file.held ? "/proc/" + std::to_string(::getpid()) + "/fd/" +
+                                        std::to_string(file.held->get())
+                                  : file.source;
+    inputs.push_back({source, file.name, file.held ? file.source : "", file.held});
+  }
   return inputs;
 }
 

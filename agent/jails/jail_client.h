@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "agent/base/cancel.h"
+#include "jail/sys/fd.h"
 
 namespace jailrun::agent {
 
@@ -15,6 +17,8 @@ struct Input {
   std::string source;    // path on the host
   std::string name;      // seen by the guest as /data/NAME; [A-Za-z0-9._-] only
   std::string origin{};  // what it is called in records; empty: `source`
+  // Where `source` names a descriptor of ours by /proc: that one, which must stay open.
+  std::shared_ptr<const Fd> held{};
 };
 
 struct JailFile {

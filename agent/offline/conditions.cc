@@ -258,7 +258,7 @@ void read_bare_dates(Reader& reader) {
 
 }  // namespace
 
-void read_conditions(Reader& reader) {
+void read_conditions(Reader& reader, std::string_view as_of) {
   for (auto& mention : reader.mentions) {
     if (mention.taken) continue;
     if (mention.value)
@@ -266,6 +266,8 @@ void read_conditions(Reader& reader) {
     else if (!read_comparison(reader, mention))
       read_flag(reader, mention);
   }
+  if (const auto date = date_column(reader); date && reader.column(*date).kind == Kind::Date)
+    read_times(reader, *date, as_of);
   read_bare_dates(reader);
 }
 

@@ -134,6 +134,16 @@ Read decide_aggregate(Reader& reader) {
   Query& query = reader.query;
   query.task = Task::Aggregate;
   if (query.aggregate == "nunique") return query;
+  // "tickets by priority": nobody wants the sum of ticket_id.
+  if (query.aggregate.empty() && query.measures.size() == 1 && !query.groups.empty()) {
+    const std::string name = plain_name(reader.column(query.measures[0]).name);
+    if (name == "id" || name.ends_with(" id")) {
+      reader.note("counts rows, as " + reader.column(query.measures[0]).name +
+                  " is a name and no quantity");
+      query.measures.clear();
+      query.aggregate = "count";
+    }
+  }
   auto is_text = [&](std::size_t i) { return reader.column(i).kind != Kind::Number; };
   if (query.aggregate == "count") {
     // "how many smokers by day" counts the rows of each value of smoker.

@@ -11,13 +11,13 @@ constexpr std::string_view kNoModel =
 
 class OfflineModel : public LanguageModel {
  public:
-  OfflineModel(std::string question, std::vector<DataTable> tables)
-      : question_(std::move(question)), tables_(std::move(tables)) {}
+  OfflineModel(std::string question, std::vector<DataTable> tables, std::string as_of)
+      : question_(std::move(question)), tables_(std::move(tables)), as_of_(std::move(as_of)) {}
 
   Expected<ModelReply> reply(const ModelRequest& request, Deadline, const Listener&) override {
     const Message& last = request.messages.back();
     if (last.role == Role::Tool) return conclude(last);
-    auto made = translate(question_, tables_);
+    auto made = translate(question_, tables_, as_of_);
     ModelReply reply;
     if (!made) {
       reply.text = std::string(kNoModel) + "\n\n" + printable(made.error()) +
@@ -46,14 +46,16 @@ class OfflineModel : public LanguageModel {
 
   std::string question_;
   std::vector<DataTable> tables_;
+  std::string as_of_;
   std::string title_;
   std::vector<std::string> notes_;
 };
 
 }  // namespace
 
-std::unique_ptr<LanguageModel> make_model(std::string question, std::vector<DataTable> tables) {
-  return std::make_unique<OfflineModel>(std::move(question), std::move(tables));
+std::unique_ptr<LanguageModel> make_model(std::string question, std::vector<DataTable> tables,
+                                          std::string as_of) {
+  return std::make_unique<OfflineModel>(std::move(question), std::move(tables), std::move(as_of));
 }
 
 }  // namespace jailrun::agent::offline

@@ -8,7 +8,9 @@
 
 namespace jailrun::agent::offline {
 
-// Answers `question` about `tables`, whatever else is said in the conversation.
-std::unique_ptr<LanguageModel> make_model(std::string question, std::vector<DataTable> tables);
+// Answers `question` about `tables`, whatever else is said in the conversation. `as_of`: as
+// read_question.
+std::unique_ptr<LanguageModel> make_model(std::string question, std::vector<DataTable> tables,
+                                          std::string as_of = {});
 
 }  // namespace jailrun::agent::offline

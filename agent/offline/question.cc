@@ -265,10 +265,10 @@ std::optional<std::string> leftover(Reader& reader) {
 
 }  // namespace
 
-Read read_question(std::string_view question, const DataTable& table) {
+Read read_question(std::string_view question, const DataTable& table, std::string_view as_of) {
   Reader reader(question, table);
   Asked asked;
-  read_conditions(reader);
+  read_conditions(reader, as_of);
   read_words(reader, asked);
   read_groups(reader, asked);
   read_measures(reader);

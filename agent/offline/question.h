@@ -47,7 +47,10 @@ struct Query {
 };
 
 // Reads the question against one table, or says in one sentence why it cannot.
-std::expected<Query, std::string> read_question(std::string_view question, const DataTable& table);
+// `as_of`: the day, or moment, that "today" and "last week" are counted from; empty: the latest
+// date that the data have.
+std::expected<Query, std::string> read_question(std::string_view question, const DataTable& table,
+                                                std::string_view as_of = {});
 
 // The program for a query; it prints tables and saves plots below /work.
 std::string write_code(const Query& query, const DataTable& table);
@@ -67,6 +70,7 @@ struct Translation {
 };
 // Tries every table; the error says why not, what is understood, and gives examples.
 std::expected<Translation, std::string> translate(std::string_view question,
-                                                  const std::vector<DataTable>& tables);
+                                                  const std::vector<DataTable>& tables,
+                                                  std::string_view as_of = {});
 
 }  // namespace jailrun::agent::offline

@@ -45,7 +45,10 @@ struct Asked {
 };
 
 // Takes "tip > 5", "with sex female", "on sunday", "between 3 and 7", "in 2023", "who survived".
-void read_conditions(Reader& reader);
+// `as_of`: what "last week" is counted from; empty: the latest date of the column.
+void read_conditions(Reader& reader, std::string_view as_of);
+// The part of it that reads time words (times.cc), about the column `date`.
+void read_times(Reader& reader, std::size_t date, std::string_view as_of);
 
 // Decides what all that was taken means together.
 std::expected<Query, std::string> decide(Reader& reader, const Asked& asked);

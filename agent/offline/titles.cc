@@ -152,7 +152,8 @@ std::vector<std::string> examples(const DataTable& table) {
 }
 
 std::expected<Translation, std::string> translate(std::string_view question,
-                                                  const std::vector<DataTable>& tables) {
+                                                  const std::vector<DataTable>& tables,
+                                                  std::string_view as_of) {
   std::string why;
   const DataTable* meant = nullptr;
   std::size_t best = 0;
@@ -162,7 +163,7 @@ std::expected<Translation, std::string> translate(std::string_view question,
     if (meant == nullptr || mentions > best) meant = &table, best = mentions;
   }
   if (meant == nullptr) return std::unexpected("No table could be read.");
-  auto query = read_question(question, *meant);
+  auto query = read_question(question, *meant, as_of);
   if (query) {
     Translation made{write_code(*query, *meant), title_of(*query, *meant), query->notes};
     if (tables.size() > 1)

@@ -27,7 +27,7 @@ const std::set<std::string, std::less<>> kFiller = {
     "their",   "them",    "there", "these",  "this",      "those",   "to",     "us",     "using",
     "want",    "was",     "we",    "were",   "what",      "when",    "where",  "which",  "who",
     "whose",   "with",    "would", "you",    "calculate", "compute", "create", "draw",   "entries",
-    "records", "row",     "rows",  "record", "entry",     "only",    "out"};
+    "showing", "records", "row",   "rows",   "record",    "entry",   "only",   "out"};
 
 const std::set<std::string, std::less<>> kReserved = {
     "above",       "across",    "against",    "annual",       "average",     "avg",
@@ -49,7 +49,9 @@ const std::set<std::string, std::less<>> kReserved = {
     "versus",      "visualise", "visualize",  "vs",           "week",        "weekly",
     "weeks",       "worst",     "year",       "yearly",       "years",       "yes",
     "true",        "false",     "since",      "before",       "after",       "during",
-    "percentage",  "percent",   "proportion", "function"};
+    "percentage",  "percent",   "proportion", "function",     "last",        "past",
+    "previous",    "today",     "yesterday",  "hour",         "hours",       "current",
+    "within"};
 
 // The length of a number at `at`: digits with commas between thousands and a fraction; 0 for none.
 std::size_t number_length(std::string_view text, std::size_t at) {

@@ -1,5 +1,4 @@
 // jailrun ask: a question about data files, answered by code that runs in jails.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,7 +103,8 @@ Expected<ThreadRow> find_thread(Recording& recording, Options& options) {
   return thread;
 }
 
-Expected<Done> run(Options& options, const Cancel& cancel, spdlog::logger& log,
+// `scope`: begins with the run, and covers what is logged of it afterwards.
+Expected<Done> run(Options& options, const Cancel& cancel, std::optional<LogScope>& scope,
                    Recording& recording) {
   const auto question = question_of(options);
   TRY_VOID(check(options, question));
@@ -118,18 +118,26 @@ Expected<Done> run(Options& options, const Cancel& cancel, spdlog::logger& log,
   TRY(const JailOptions jails, jails_of(options));
   TRY(const Circumstances around, circumstances_of(question, jails, data, cancel));
   const auto run_id = recording.begin(question, thread.thread_id, around, settings.model);
-  if (!thread.thread_id.empty()) log.info("thread {}", thread.thread_id);
+  if (!run_id.empty()) scope.emplace("run_id", run_id);
+  log_question(question, around, settings);
+  const auto progress = [shown = log_is_shown(options) ||
+                                 ::isatty(STDERR_FILENO) == 0](const std::string& what) {
+    spdlog::debug("{}", what);
+    if (!shown) std::fprintf(stderr, "%s\n", printable(what).c_str());
+  };
+  if (!thread.thread_id.empty()) progress("thread " + thread.thread_id);
 
   Stream stream(stream_fd(options));
   Watcher watcher;
-  watcher.progress = [&](const std::string& what) { log.info("{}", printable(what)); };
+  watcher.progress = progress;
+  watcher.ended = log_step;
   if (stream_fd(options) >= 0) {
     watcher.text = [&](std::string_view text) { stream.put(text); };
     watcher.again = watcher.text ? [&] { stream.end_line(); } : std::function<void()>();
     watcher.begun = [&](std::size_t, const Step&) { stream.end_line(); };
   }
-  InquiryOptions wish{jails,      settings,      options.tools,    options.out,
-                      data.about, options.steps, options.attempts, options.fresh};
+  InquiryOptions wish{jails,      settings,      options.tools,    options.out,  data.about,
+                      data.as_of, options.steps, options.attempts, options.fresh};
   const auto ask = [&]() -> Expected<Answered> {
     TRY(auto inquiry, Inquiry::open(wish, data.inputs, cancel, watcher, bounds.deadline));
     std::vector<Message> past;
@@ -186,15 +194,15 @@ int say(const std::string& text, int status) {
 
 int ask(Options& options) {
   signal(SIGPIPE, SIG_IGN);  // a closed stdout is told, not died of
-  spdlog::logger log("ask", std::make_shared<spdlog::sinks::stderr_sink_st>());
-  log.set_pattern(options.verbose ? "[%H:%M:%S.%e] %v" : "%v");
-  log.set_level(options.verbose || isatty(STDERR_FILENO) != 0 ? spdlog::level::info
-                                                              : spdlog::level::off);
+  const auto logs = begin_log("ask", options);
+  std::optional<LogScope> scope;
   const auto fail = [&](const Error& error) {
+    if (logs) spdlog::error("{}", error.line());
     std::fprintf(stderr, "jailrun: %s\n", printable(error.line()).c_str());
     const int status = is_cancelled(error) ? kCancelled : kFailure;
     return options.json ? say(as_json(error), status) : status;
   };
+  if (!logs) return fail(logs.error());
   const auto cancel = Cancel::on_signals();
   if (!cancel) return fail(cancel.error());
   Recording recording(!options.no_record);
@@ -202,10 +210,11 @@ int ask(Options& options) {
     const auto told = replay_run(options.replay, options, *cancel, recording, options.json);
     return told ? say(told->text, told->status) : fail(told.error());
   }
-  const auto done = run(options, *cancel, log, recording);
+  const auto done = run(options, *cancel, scope, recording);
   if (!done) return fail(done.error());
   if (const auto saved = export_to(options, recording, *done); !saved) return fail(saved.error());
   const Answered& answered = done->answered;
+  log_answer(answered);
   if (options.thread == "new" && !options.json)
     std::fprintf(stderr, "jailrun: thread %s\n", answered.asked.thread_id.c_str());
   return say(options.json ? as_json(answered.asked, answered.outcome)

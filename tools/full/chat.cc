@@ -1,5 +1,4 @@
 // jailrun chat: questions about data files, one after the other, at a terminal or a line each.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -124,15 +123,8 @@ Expected<void> Chat::open() {
   TRY(model_, choose_model(options_));
   TRY(jails_, jails_of(options_));
   TRY(around_, circumstances_of("", jails_, data_, cancel_));
-  InquiryOptions wish;
-  wish.jails = jails_;
-  wish.model = model_;
-  wish.manifests = options_.tools;
-  wish.out = options_.out;
-  wish.about = data_.about;
-  wish.steps = options_.steps;
-  wish.attempts = options_.attempts;
-  wish.fresh = options_.fresh;
+  InquiryOptions wish{jails_,      model_,         options_.tools,    options_.out,  data_.about,
+                      data_.as_of, options_.steps, options_.attempts, options_.fresh};
   TRY(inquiry_, Inquiry::open(std::move(wish), data_.inputs, cancel_, watcher(), bounds.deadline));
   return {};
 }
@@ -153,8 +145,12 @@ void Chat::greet() const {
 
 Watcher Chat::watcher() {
   Watcher watcher;
+  watcher.progress = [this](const std::string& what) {
+    spdlog::debug("{}", what);
+    if (at_terminal_) say(dim(printable(what)) + "\n");
+  };
+  watcher.ended = log_step;
   if (!at_terminal_) return watcher;
-  watcher.progress = [this](const std::string& what) { say(dim(printable(what)) + "\n"); };
   watcher.text = [this](std::string_view text) {
     streamed_ += text;
     say(printable(text));
@@ -172,7 +168,8 @@ Watcher Chat::watcher() {
   };
   watcher.out = [](std::string_view text) { say(printable(text)); };
   watcher.err = [this](std::string_view text) { say(dim(printable(text))); };
-  watcher.ended = [this](std::size_t, const Step& step) {
+  watcher.ended = [this](std::size_t number, const Step& step) {
+    log_step(number, step);
     if (!step.lasting) say(clip(printable(step.result.out), 16 << 10));
     if (!step.result.ok()) {
       if (!step.lasting) say(dim(tail(printable(step.result.err), 4 << 10)));
@@ -233,6 +230,9 @@ bool Chat::ask(const std::string& question) {
     return false;
   }
   const auto run_id = recording_.begin(question, thread_, *around, inquiry_->model());
+  std::optional<LogScope> scope;
+  if (!run_id.empty()) scope.emplace("run_id", run_id);
+  log_question(question, *around, model_);
   streamed_.clear();
   const auto answered = inquiry_->ask(question, past_, *bounds);
   auto captured =
@@ -240,9 +240,11 @@ bool Chat::ask(const std::string& question) {
   captured.capsule = recording_.redactor().value(std::move(captured.capsule));
   recording_.end(run_id, captured);
   if (!answered) {
+    spdlog::error("{}", answered.error().line());
     complain(answered.error().line());
     return false;
   }
+  log_answer(*answered);
   captured.capsule["run_id"] = run_id;
   captured.capsule["created_at"] = time_text(now_ms());
   show(*answered, !streamed_.empty() && streamed_ == answered->outcome.answer);
@@ -364,15 +366,15 @@ Expected<int> Chat::run() {
 
 int chat(const QuestionOptions& options) {
   signal(SIGPIPE, SIG_IGN);
-  const auto cancel = Cancel::on_signals();
-  Expected<int> done = std::unexpected(cancelled_error());
-  if (cancel) {
-    Chat chat(options, *cancel);
-    done = chat.run();
-  } else {
-    done = std::unexpected(cancel.error());
-  }
+  const auto logs = begin_log("chat", options);
+  const auto done = [&]() -> Expected<int> {
+    if (!logs) return std::unexpected(logs.error());
+    const auto cancel = Cancel::on_signals();
+    if (!cancel) return std::unexpected(cancel.error());
+    return Chat(options, *cancel).run();
+  }();
   if (done) return *done;
+  if (logs) spdlog::error("{}", done.error().line());
   complain(done.error().line());
   return kFailure;
 }

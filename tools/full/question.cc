@@ -61,7 +61,52 @@ void add_question_options(CLI::App& verb, QuestionOptions& options) {
       ->type_name("NAME");
   verb.add_flag("--no-record", options.no_record,
                 "leave no record of questions and runs (see `jailrun runs`)");
-  verb.add_flag("-v,--verbose", options.verbose, "tell on stderr what is being done");
+  verb.add_flag("-v,--verbose", options.verbose,
+                "tell on stderr what is being done: --log-level debug");
+  add_log_options(verb, options.log);
+}
+
+bool log_is_shown(const QuestionOptions& options) {
+  return options.verbose || !options.log.level.empty() || !options.log.format.empty();
+}
+
+Expected<void> begin_log(const std::string& verb, const QuestionOptions& options) {
+  LogOptions log = options.log;
+  if (options.verbose) log.level = "debug";
+  const auto without_keys = [redactor = Redactor::from_environment()](const std::string& text) {
+    return printable(redactor.text(text));
+  };
+  TRY_VOID(open_log(verb, log, log_is_shown(options), without_keys));
+  return {};
+}
+
+void log_question(const std::string& question, const Circumstances& around,
+                  const ModelSettings& model) {
+  spdlog::info("asks {} about {} file{}{}",
+               model.model.empty() ? name(model.provider) : model.model, around.data.size(),
+               around.data.size() == 1 ? "" : "s",
+               around.dataset_id.empty() ? "" : " of data set " + around.dataset_id);
+  spdlog::debug("question: {}", question);
+}
+
+void log_step(std::size_t number, const Step& step) {
+  const auto& result = step.result;
+  const auto took = format_duration(result.wall_ns);
+  if (result.ok())
+    spdlog::info("run {}: {} in {}, files: {}", number, result.verdict, took, step.files.size());
+  else
+    spdlog::warn("run {}: {} in {}: {}", number, result.verdict, took, result.reason);
+}
+
+void log_answer(const Answered& answered) {
+  const auto& outcome = answered.outcome;
+  const auto about = std::to_string(answered.asked.steps.size()) + " runs, " +
+                     std::to_string(outcome.usage.total()) + " tokens, " +
+                     format_duration(answered.asked.wall_ns);
+  if (outcome.answered)
+    spdlog::info("answered: {}", about);
+  else
+    spdlog::error("no answer: {}: {}", about, clip(outcome.answer, 300));
 }
 
 Expected<QuestionData> gather(const std::vector<std::string>& files, const std::string& dataset) {
@@ -76,6 +121,7 @@ Expected<QuestionData> gather(const std::vector<std::string>& files, const std::
     data.dataset_id = found.id;
     data.dataset_hash = found.version_hash;
     data.about = dataset_text(found);
+    data.as_of = found.as_of;
     return data;
   }
   StoredInputs store;

@@ -1,8 +1,6 @@
 // What `jailrun ask` and `jailrun chat` have in common: the options, the data, the record.
 #pragma once
 
-#include <spdlog/spdlog.h>
-
 #include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
@@ -10,6 +8,7 @@
 
 #include "agent/agents/inquiry.h"
 #include "agent/record/record.h"
+#include "tools/log_options.h"
 
 namespace jailrun::full {
 
@@ -21,16 +20,27 @@ struct QuestionOptions {
   std::uint64_t tokens = 400'000;
   double cost_usd = 0;
   bool verbose = false, fresh = false, no_record = false;
+  LogOptions log;
 };
 
 void add_question_options(CLI::App& verb, QuestionOptions& options);
 
 Error usage_error(std::string message, std::string remedy);
 
+// The log as `options` have it, without keys. On stderr where its level or format was named, or by
+// --verbose, which means debug.
+Expected<void> begin_log(const std::string& verb, const QuestionOptions& options);
+// Whether its lines are on stderr.
+bool log_is_shown(const QuestionOptions& options);
+void log_question(const std::string& question, const agent::Circumstances& around,
+                  const agent::ModelSettings& model);
+void log_step(std::size_t number, const agent::Step& step);
+void log_answer(const agent::Answered& answered);
+
 // The files of a question, opened where they come from the store.
 struct QuestionData {
   std::vector<agent::Input> inputs;
-  std::string dataset_id, dataset_hash, about;
+  std::string dataset_id, dataset_hash, about, as_of;
   std::vector<Fd> held;  // of stored files: `inputs` name them by descriptor
 };
 Expected<QuestionData> gather(const std::vector<std::string>& files, const std::string& dataset);

@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import urllib.request
 
 import record
 from scripted_server import ScriptedServer, calls, text
@@ -304,6 +306,82 @@ class Protocols(AskTest):
         self.assertIn("3.32", err)
 
 
+class Logs(AskTest):
+    """What is logged of a question: to a file and the terminal, as text and as JSON, without keys."""
+
+    LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ask - (DEBUG|INFO|WARNING|ERROR|CRITICAL) - .")
+    FORGED = "\n2026-01-01 00:00:00,000 - ask - ERROR - forged\r\x1b[2J{\"level\": \"ERROR\"}"
+
+    def logged(self, name="log"):
+        with open(os.path.join(self.dir, name), newline="") as file:
+            return file.read()
+
+    def test_a_log_tells_each_run_by_its_id_and_neither_keys_nor_forged_lines(self):
+        key = "scripted-key-0123456789abcdef"
+        raises = f"import sys\nsys.exit({self.FORGED + key!r})"
+        with ScriptedServer([calls(raises), calls(WORKS), text("done")], key=key) as server:
+            question = f"mean tip? {key}{self.FORGED}"
+            status, out, err = self.ask("--json", "--file", self.tips, question, server=server,
+                                        LOG_LEVEL="debug", LOG_FORMAT="json", LOG_FILE="log")
+        self.assertEqual((server.faults, status), ([], 0), err)
+        content = self.logged()
+        self.assertNotIn(key, content + err)
+        lines = [json.loads(line) for line in content.split("\n")[:-1]]
+        self.assertEqual([json.loads(line) for line in err.splitlines()], lines)
+        self.assertEqual({line["run_id"] for line in lines}, {json.loads(out)["run_id"]})
+        self.assertEqual({line["level"] for line in lines}, {"DEBUG", "INFO", "WARNING"})
+        told = [line["message"] for line in lines if line["level"] != "DEBUG"]
+        for part, message in zip(("asks scripted about 1 file", "run 1: nonzero_exit", "run 2: ok", "answered: 2 runs"),
+                                 told, strict=True):
+            self.assertTrue(message.startswith(part), told)
+
+        status, _, err = self.ask("--file", self.tips, "sing" + self.FORGED, "--log-file", "text", "--verbose")
+        self.assertEqual(status, 1, err)
+        for content in (self.logged("text"), err):
+            for line in content.split("\n")[:-1]:
+                self.assertRegex(line, self.LINE)
+            self.assertEqual(content.count(" - ERROR - "), 2, content)  # one is the question's own, inside its line
+            self.assertEqual(sum(" - ERROR - [run_id=" in line for line in content.split("\n")), 1, content)
+            self.assertNotIn("\x1b", content)
+            self.assertNotIn("\r", content)
+
+    def test_what_fails_is_one_line_with_its_cause_and_a_level_that_is_none_is_named(self):
+        with ScriptedServer([(401, {})]) as server:
+            status, _, err = self.ask("--file", self.tips, "q", server=server, LOG_LEVEL="Error", LOG_FILE="log")
+        self.assertEqual(status, 125, err)
+        line, end = self.logged().split("\n")
+        self.assertEqual(end, "")
+        self.assertRegex(line, r" - ask - ERROR - \[run_id=[0-9a-f]+\] .*check OPENAI_API_KEY")
+        for name, value in (("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("LOG_FILE", "nowhere/log")):
+            status, out, err = self.ask("--file", self.tips, "average tip", **{name: value})
+            self.assertEqual((status, out), (125, ""), err)
+            self.assertIn(value, err)
+        self.assert_nothing_left()
+
+    def test_the_services_log_alike(self):
+        refused = subprocess.run([os.path.join(BIN, "jaild"), "--socket", os.path.join(self.dir, "s")], text=True,
+                                 capture_output=True, timeout=60, env=self.environment(LOG_LEVEL="loud"))
+        self.assertEqual((refused.returncode, "no log level loud" in refused.stderr), (2, True), refused.stderr)
+        env = self.environment(LOG_FORMAT="json", LOG_FILE=os.path.join(self.dir, "log"), SOME_TOKEN="abcdefgh12345678")
+        service = subprocess.Popen([os.path.join(BIN, "jailagent"), "serve", "--listen", "127.0.0.1:0", "--store",
+                                    os.path.join(self.dir, "store"), "--keys", os.path.join(self.dir, "keys")],
+                                   env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(service.stdout.close)
+        self.addCleanup(service.wait, 60)
+        self.addCleanup(service.terminate)
+        address = service.stdout.readline().split()[-1]
+        url = f"http://{address}/healthz?key=abcdefgh12345678%0A2026"
+        with urllib.request.urlopen(url, timeout=60) as reply:
+            request_id = reply.headers["X-Request-Id"]
+        service.terminate()
+        service.wait(60)
+        lines = [json.loads(line) for line in self.logged().split("\n")[:-1]]
+        asked = [line for line in lines if line.get("request_id") == request_id]
+        self.assertEqual(len(asked), 1, lines)
+        self.assertRegex(asked[0]["message"], r"^GET /healthz\S* 200 ")
+        self.assertNotIn("abcdefgh12345678", self.logged())
+
+
 class Recorded(AskTest):
     def test_an_analysis_of_several_steps_replays_exactly_against_real_jails_and_data(self):
         record.export(BIN, self.dir)
@@ -317,6 +395,29 @@ class Recorded(AskTest):
         self.assertIn("sql", answer["runs"][0])
         self.assertEqual(answer["answer"], record.ANSWER)
         self.assertEqual(os.listdir(os.path.join(self.dir, "out")), ["share_by_when.png"])
+        with open(os.path.join(self.dir, "out", "share_by_when.png"), "rb") as file:
+            self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+
+    def test_what_differs_from_the_recording_is_told_by_its_place(self):
+        """Twins of the one above: other data are told at the first request, another answer of the
+        jails where they gave it."""
+        record.export(BIN, self.dir)
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "transcripts", "tips.jsonl")) as file:
+            recorded = file.read()
+        self.assertEqual(recorded.count("Mann-Whitney p = 0.306"), 1)
+        self.put("other.jsonl", recorded.replace("Mann-Whitney p = 0.306", "Mann-Whitney p = 0.305").encode())
+        self.put("same.jsonl", recorded.encode())
+        arguments = ["--fresh", "--file", "tips.csv", record.QUESTION]
+        status, out, err = self.ask(*arguments, LLM_PROVIDER="recorded", LLM_TRANSCRIPT="other.jsonl")
+        self.assertEqual(status, 125, out)
+        self.assertRegex(err, r"request 4 differs at /messages/\d+/text")
+        with open(os.path.join(self.dir, "tips.csv")) as file:
+            rows = file.read().splitlines(keepends=True)
+        self.put("tips.csv", "".join(rows[:-1]).encode())
+        status, out, err = self.ask(*arguments, LLM_PROVIDER="recorded", LLM_TRANSCRIPT="same.jsonl")
+        self.assertEqual((status, out), (125, ""))
+        self.assertIn("request 1 differs at /messages/1/text", err)
 
 
 class Sessions(AskTest):
@@ -419,6 +520,24 @@ class Offline(AskTest):
                 run = json.loads(out)["runs"][0]
                 self.assertEqual(run["verdict"], "ok", run["stderr"])
                 self.assertNotEqual(run["stdout"], "")
+
+    def test_the_questions_of_the_manuals(self):
+        """S0-43 and S0-44."""
+        rows = "".join(f"2023-{1 + i % 12:02}-{1 + i % 28:02},{i * 10}\n" for i in range(48))
+        sales = self.put("sales_data.csv", ("date,sales\n" + rows).encode())
+        status, out, err = self.ask("--file", sales, "what is the average sales by quarter?", "--out", "quarters")
+        self.assertEqual(status, 0, out + err)
+        for quarter, mean in (("2023Q1", 190), ("2023Q4", 280)):  # of 12i + {0, 1, 2} and 12i + {9, 10, 11}
+            self.assertRegex(out, rf"\| {quarter}\S* +\| +{mean}\.0000 ")
+        rows = "".join(f"{i % 24},{i * i % 7}\n" for i in range(240))
+        accidents = self.put("traffic_accidents.csv", ("time_of_day,accidents\n" + rows).encode())
+        status, out, err = self.ask("--file", accidents, "draw a line plot showing accidents over time_of_day",
+                                    "--out", "plots")
+        self.assertEqual(status, 0, out + err)
+        (plot,) = os.listdir(os.path.join(self.dir, "plots"))
+        with open(os.path.join(self.dir, "plots", plot), "rb") as file:
+            content = file.read()
+        self.assertEqual((content[:8], len(content) > 1000), (b"\x89PNG\r\n\x1a\n", True))
 
     def test_a_question_it_cannot_translate_is_refused_with_examples(self):
         status, out, err = self.ask("--file", self.tips, "why do people tip?")

@@ -148,11 +148,31 @@ BROKEN = {  # name: (content, total of column v in SQL, what is said of it)
     "latin.csv": ("k,v\nü,1\nb,2\n".encode("latin-1"), 3, "not UTF-8"),
     "ragged.csv": ("k,v,w\na,1,2\nb,2,3,4,5\nc,4\n", 5, "1 lines have more fields"),
     "ends.csv": ("k,v\na,1,\nb,2,\n", 3, None),
+    "longer.csv": ("k,v\na,1,x\nb,2\nc,3\n", 6, "1 of the first 3 rows have one field more than the header"),
+    "unnamed.csv": ("k,v\n0,a,1\n1,b,2\n", 3, "all rows have one field more than the header"),
     "nul.csv": (b"k,v\na\0b,1\nb,2\n", 3, "NUL bytes"),
     "cell.csv": ("k,v\na,1\n" + "x" * 10_000_000 + ",2\n", 3, None),
     "wide.csv": ("k,v," + ",".join(f"c{i}" for i in range(5000)) + "\na,3," + ",".join("1" * 5000) + "\n", 3,
                  "only the first 200 columns"),
 }
+
+
+class Together(DataTest):
+    def test_ten_at_once_get_each_its_own_answer_and_leave_each_its_own_run(self):
+        self.jailrun("datasets", "generate", "sets")
+        env = {"JAILRUN_DATASETS": os.path.join(self.dir, "sets")}
+        asked = [self.start("--json", "--dataset", "support", f"SQL: select count(*) * 0 + {i} as n from tickets", env=env)
+                 for i in range(10)]
+        told = []
+        for process in asked:
+            out, err = process.communicate(timeout=280)
+            self.assertEqual(process.returncode, 0, err)
+            told.append(json.loads(out))
+        self.assertEqual([each["answer"] for each in told], [f"The result is {i}." for i in range(10)])
+        self.assertEqual(len({each["run_id"] for each in told}), 10)
+        kept = self.jailrun("runs", "ls", "--json")
+        for each in told:
+            self.assertIn(each["run_id"], kept)
 
 
 class Broken(DataTest):
