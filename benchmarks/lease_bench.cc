@@ -1,6 +1,7 @@
 // What a client of jaild sees: one program on one connection, then many at once.
 //
-//     lease_bench [--socket PATH] [--runs N] [--seconds S] [--script TEXT] [--on-demand] [--json]
+//     lease_bench [--socket PATH] [--runs N] [--seconds S] [--clients N] [--script TEXT]
+//                 [--on-demand] [--json]
 //
 // Latencies are of one client that waits until a jail is parked (--on-demand: does not), leases,
 // runs a script, reads its answer and waits for its Result. "first bytecode" is time.monotonic_ns()
@@ -30,6 +31,7 @@ struct Options {
   std::string socket = wire::socket_path();
   int runs = 400;
   double seconds = 4;
+  std::vector<int> clients = {1, 2, 8, 64};
   std::string script = "import pandas as pd\nprint(1)\n";
   bool json = false, on_demand = false;
 };
@@ -140,7 +142,7 @@ Json measure_latency(const Options& options, const std::string& request) {
 
 Json measure_throughput(const Options& options, const std::string& request) {
   Json all = Json::array();
-  for (const int clients : {1, 2, 8, 64}) {
+  for (const int clients : options.clients) {
     std::atomic<std::uint64_t> whole = 0, refused = 0, broken = 0;
     const std::int64_t begin = monotonic_ns();
     const std::int64_t end = begin + static_cast<std::int64_t>(options.seconds * 1e9);
@@ -190,6 +192,7 @@ int main(int argc, char** argv) {
   app.add_option("--runs", options.runs, "runs for the latencies, of each way")
       ->capture_default_str();
   app.add_option("--seconds", options.seconds, "for each number of clients; 0: no throughput");
+  app.add_option("--clients", options.clients, "at once; again for more")->capture_default_str();
   app.add_option("--script", options.script, "what each jail runs");
   app.add_flag("--on-demand", options.on_demand, "jaild keeps no jail: do not wait for one");
   app.add_flag("--json", options.json, "one JSON document");

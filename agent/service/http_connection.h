@@ -2,28 +2,23 @@
 #pragma once
 
 #include <fcntl.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cctype>
 // Boost 1.74 uses it without saying so.
 #include <utility>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
@@ -31,89 +26,24 @@
 #include <charconv>
 #include <future>
 #include <nlohmann/json.hpp>
-#include <set>
 
-#include "agent/service/http_server.h"
-#include "agent/store/hex.h"
+#include "agent/service/http_head.h"
+#include "agent/service/http_state.h"
 
 namespace jailrun::service::http_detail {
 
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = beast::http;
 using Fault = boost::system::error_code;
 using Task = asio::awaitable<void>;
 using std::chrono::seconds;
 
-constexpr std::size_t kHeadBytes = 16 << 10, kFileChunk = 256 << 10;
+constexpr std::size_t kHeadBytes = 16 << 10, kBodyBuffer = 64 << 10, kFileChunk = 1 << 20,
+                      kFileTurn = 4 << 20;
 constexpr seconds kHeadTime{30}, kBodyTime{120}, kWriteTime{60}, kDrainTime{10}, kLingerTime{3};
+// What was sent before we began to end has come by then; and who does not read is not waited for.
+constexpr std::chrono::milliseconds kLeastDrain{250}, kMostDrain{15'000};
 constexpr std::size_t kLingerBytes = 64 << 20;
 
 inline auto await_with(Fault& fault) { return asio::redirect_error(asio::use_awaitable, fault); }
-
-inline std::string new_id() {
-  unsigned char bytes[8];
-  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return "0";
-  return store::hex(bytes, sizeof bytes);
-}
-
-// Into logs and back to the client: nothing else than what we would have made.
-inline bool is_plain_id(std::string_view id) {
-  return !id.empty() && id.size() <= 64 && std::ranges::all_of(id, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
-  });
-}
-
-struct State {
-  const HttpOptions& options;
-  Application& application;
-  asio::io_context io{1};
-  asio::thread_pool workers;
-  std::atomic<std::size_t> requests = 0;
-  std::size_t connections = 0;
-  bool draining = false;
-  std::set<int> gone;  // eventfds of the requests that are answered
-
-  State(const HttpOptions& given, Application& app)
-      : options(given), application(app), workers(given.threads) {}
-};
-
-inline bool fill(const http::request_header<>& head, HttpRequest& request) {
-  const std::string_view target(head.target().data(), head.target().size());
-  const std::size_t question = target.find('?');
-  request.path = target.substr(0, question);
-  if (!request.path.starts_with('/') || !percent_decoded(request.path, false)) return false;
-  request.method = std::string(head.method_string());
-  std::string_view rest = question == std::string_view::npos ? "" : target.substr(question + 1);
-  while (!rest.empty()) {
-    const std::string_view part = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
-    const std::size_t equals = part.find('=');
-    auto name = percent_decoded(part.substr(0, equals), true);
-    auto value = percent_decoded(
-        equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1), true);
-    if (!name || !value) return false;
-    request.query[std::move(*name)] = std::move(*value);
-  }
-  for (const auto& field : head) {
-    std::string name(field.name_string());
-    std::ranges::transform(name, name.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    request.headers[std::move(name)] = std::string(field.value());
-  }
-  const std::string given = request.header("x-request-id");
-  request.id = is_plain_id(given) ? given : new_id();
-  return true;
-}
-
-// A body that is anything else than one Content-Length or one chunked encoding is how requests are
-// smuggled past whoever stands before us.
-inline bool is_framed_once(const http::request_header<>& head) {
-  const auto lengths = head.count(http::field::content_length);
-  const auto encodings = head.count(http::field::transfer_encoding);
-  if (lengths + encodings > 1 || head.count(http::field::host) != 1) return false;
-  return encodings == 0 || beast::iequals(head[http::field::transfer_encoding], "chunked");
-}
 
 template <typename Protocol>
 class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
@@ -129,25 +59,34 @@ class Connection : public std::enable_shared_from_this<Connection<Protocol>> {
 
   // `self` keeps it alive: a coroutine begins when it is resumed, not when it is called.
   Task run([[maybe_unused]] std::shared_ptr<Connection> self) {
+    // Who has connected in time gets an answer, also while all ends.
     bool more = true;
-    while (more && !state_.draining) more = co_await one_request();
+    while (more) {
+      more = co_await one_request();
+      if (state_.draining) break;
+    }
     Fault ignored;
     stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   }
 
  private:
+  using Head = http::request_parser<http::empty_body>;
   asio::awaitable<bool> one_request();
+  asio::awaitable<Fault> read_body(Head& head, BodyRule rule, HttpRequest& request);
   asio::awaitable<bool> refuse(unsigned status, const char* why);
+  asio::awaitable<bool> answer(std::shared_ptr<HttpRequest> request, bool keep);
   asio::awaitable<bool> write(HttpReply reply, const HttpRequest* request, bool keep);
   asio::awaitable<bool> write_file(HttpReply& reply);
-  Task work(std::shared_ptr<HttpRequest> request, std::function<void()> act);
-  Task watch_peer(std::shared_ptr<HttpRequest> request, std::shared_ptr<bool> done);
+  // What it gives is done after the reply is on its way.
+  using Act = std::function<std::function<void()>()>;
+  Task work(std::shared_ptr<HttpRequest> request, Act act);
+  Task watch_peer(std::shared_ptr<Turn> turn);
   asio::awaitable<bool> write_events(HttpReply reply, std::shared_ptr<HttpRequest> request);
   void dress(http::response_header<>& head, const HttpReply& reply, const HttpRequest* request);
 
   State& state_;
   Stream stream_;
-  beast::flat_buffer buffer_{kHeadBytes + kFileChunk};
+  beast::flat_buffer buffer_{kHeadBytes + kBodyBuffer};
   const bool local_;
 };
 
@@ -166,10 +105,45 @@ asio::awaitable<bool> Connection<Protocol>::refuse(unsigned status, const char* 
   co_return false;
 }
 
+// Errors: the body is too long, no room for it, or its sender has gone.
+template <typename Protocol>
+asio::awaitable<Fault> Connection<Protocol>::read_body(Head& head, BodyRule rule,
+                                                       HttpRequest& request) {
+  Fault fault;
+  if (beast::iequals(head.get()[http::field::expect], "100-continue")) {
+    http::response<http::empty_body> go_on(http::status::continue_, 11);
+    co_await http::async_write(stream_, go_on, await_with(fault));
+  }
+  const std::uint64_t length = head.content_length().value_or(rule.bytes);
+  // A buffer that has not grown is read into by 512 bytes; one that has is too much to wait with.
+  if (length > kHeadBytes) buffer_.reserve(kBodyBuffer);
+  stream_.expires_after(kBodyTime + seconds(length >> 20));  // a MiB a second, at least
+  if (rule.to_file) {
+    http::request_parser<http::file_body> body(std::move(head));
+    body.body_limit(rule.bytes);
+    Fd file(::open(state_.options.uploads.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    Fd copy(file.valid() ? ::fcntl(file.get(), F_DUPFD_CLOEXEC, 3) : -1);
+    if (!copy.valid()) co_return make_error_code(boost::system::errc::no_space_on_device);
+    beast::file_posix target;
+    target.native_handle(copy.release());
+    body.get().body().reset(std::move(target), fault);
+    co_await http::async_read(stream_, buffer_, body, await_with(fault));
+    request.upload = std::move(file);
+    if (!fault) ::lseek(request.upload.get(), 0, SEEK_SET);
+  } else {
+    http::request_parser<http::string_body> body(std::move(head));
+    body.body_limit(rule.bytes);
+    co_await http::async_read(stream_, buffer_, body, await_with(fault));
+    request.body = std::move(body.get().body());
+  }
+  if (buffer_.capacity() > kHeadBytes) buffer_.shrink_to_fit();
+  co_return fault;
+}
+
 template <typename Protocol>
 asio::awaitable<bool> Connection<Protocol>::one_request() {
   Fault fault;
-  http::request_parser<http::empty_body> head;
+  Head head;
   head.header_limit(kHeadBytes);
   head.body_limit(boost::none);  // by its route, below
   stream_.expires_after(kHeadTime);
@@ -181,6 +155,7 @@ asio::awaitable<bool> Connection<Protocol>::one_request() {
   if (fault == http::error::end_of_stream || fault == beast::error::timeout ||
       (fault && fault.category() == boost::system::system_category()))
     co_return false;
+  const Share<std::size_t> busy(state_.busy, 1);
   const auto request = std::make_shared<HttpRequest>();
   request->local = local_;
   if (fault || !is_framed_once(head.get().base()) || !fill(head.get().base(), *request)) {
@@ -192,50 +167,57 @@ asio::awaitable<bool> Connection<Protocol>::one_request() {
     const bool more = co_await refuse(413, "the body of the request is too large");
     co_return more;
   }
-  if (beast::iequals(head.get()[http::field::expect], "100-continue")) {
-    http::response<http::empty_body> go_on(http::status::continue_, 11);
-    co_await http::async_write(stream_, go_on, await_with(fault));
+  const std::uint64_t length = head.content_length().value_or(rule.bytes);
+  const std::uint64_t bytes =
+      (rule.to_file ? 0 : length) + (length > kHeadBytes ? kBodyBuffer : std::size_t{0});
+  if (state_.bodies + bytes > kMostBodies) {
+    const bool more = co_await refuse(503, "too many large requests at once");
+    co_return more;
   }
-  stream_.expires_after(kBodyTime);
+  const Share<std::uint64_t> held(state_.bodies, bytes);
   const bool keep = head.keep_alive();
-  if (rule.to_file) {
-    http::request_parser<http::file_body> body(std::move(head));
-    body.body_limit(rule.bytes);
-    Fd file(::open(P_tmpdir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    Fd copy(file.valid() ? ::fcntl(file.get(), F_DUPFD_CLOEXEC, 3) : -1);
-    if (!copy.valid()) {
-      const bool more = co_await refuse(503, "no room for an upload");
-      co_return more;
-    }
-    beast::file_posix target;
-    target.native_handle(copy.release());
-    body.get().body().reset(std::move(target), fault);
-    co_await http::async_read(stream_, buffer_, body, await_with(fault));
-    request->upload = std::move(file);
-    if (!fault) ::lseek(request->upload.get(), 0, SEEK_SET);
-  } else {
-    http::request_parser<http::string_body> body(std::move(head));
-    body.body_limit(rule.bytes);
-    co_await http::async_read(stream_, buffer_, body, await_with(fault));
-    request->body = std::move(body.get().body());
+  fault = co_await read_body(head, rule, *request);
+  if (fault == boost::system::errc::no_space_on_device) {
+    const bool more = co_await refuse(503, "no room for an upload");
+    co_return more;
   }
   if (fault == http::error::body_limit) {
     const bool more = co_await refuse(413, "the body of the request is too large");
     co_return more;
   }
   if (fault) co_return false;
-  if (state_.requests >= state_.options.threads + state_.options.waiting) {
-    HttpReply busy = failure(429, "too many requests at once");
-    busy.headers.emplace_back("Retry-After", "1");
-    const bool more = co_await write(std::move(busy), request.get(), keep);
+  if (state_.draining && request->path != "/healthz") {
+    HttpReply ending = failure(503, "the service is ending");
+    ending.headers.emplace_back("Retry-After", "1");
+    const bool more = co_await write(std::move(ending), request.get(), false);
     co_return more;
   }
+  if (request->path == "/healthz") {  // here: also while all threads are busy
+    HttpReply alive = state_.application.handle(*request);
+    const bool more = co_await write(std::move(alive), request.get(), keep);
+    co_return more;
+  }
+  if (state_.requests >= state_.options.threads + state_.options.waiting) {
+    ++state_.load.refused;
+    HttpReply refusal = failure(429, "too many requests at once");
+    refusal.headers.emplace_back("Retry-After", "1");
+    const bool more = co_await write(std::move(refusal), request.get(), keep);
+    co_return more;
+  }
+  const bool more = co_await answer(request, keep);
+  co_return more;
+}
+
+template <typename Protocol>
+asio::awaitable<bool> Connection<Protocol>::answer(std::shared_ptr<HttpRequest> request,
+                                                   bool keep) {
   HttpReply reply;
   stream_.expires_never();
-  std::function<void()> answer = [&reply, &asked = *request, &state = state_] {
+  Act act = [&reply, &asked = *request, &state = state_] {
     reply = state.application.handle(asked);
+    return std::move(reply.after);
   };
-  co_await work(request, std::move(answer));
+  co_await work(request, std::move(act));
   bool more = false;
   if (reply.events) {
     more = co_await write_events(std::move(reply), request);
@@ -247,40 +229,36 @@ asio::awaitable<bool> Connection<Protocol>::one_request() {
 
 // Tells the thread that answers, by a descriptor that it may poll, that nobody waits any more.
 template <typename Protocol>
-Task Connection<Protocol>::watch_peer(std::shared_ptr<HttpRequest> request,
-                                      std::shared_ptr<bool> done) {
+Task Connection<Protocol>::watch_peer(std::shared_ptr<Turn> turn) {
   const auto self = this->shared_from_this();
-  const Fd mine(::fcntl(request->gone, F_DUPFD_CLOEXEC, 3));
   Fault fault;
   co_await stream_.socket().async_wait(asio::socket_base::wait_read, await_with(fault));
-  if (fault || *done) co_return;
+  if (fault || turn->done) co_return;
   char byte = 0;
   if (::recv(stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-    (void)!::eventfd_write(mine.get(), 1);
+    turn->peer_is_gone();
 }
 
 // On a thread of its own, with a watch on whoever waits for it.
 template <typename Protocol>
-Task Connection<Protocol>::work(std::shared_ptr<HttpRequest> request, std::function<void()> act) {
-  const auto done = std::make_shared<bool>(false);
+Task Connection<Protocol>::work(std::shared_ptr<HttpRequest> request, Act act) {
+  const auto turn = std::make_shared<Turn>(state_);
   const auto ready =
       std::make_shared<asio::steady_timer>(state_.io, asio::steady_timer::time_point::max());
-  const Fd gone(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  request->gone = gone.get();
-  state_.gone.insert(gone.get());
-  asio::co_spawn(state_.io, watch_peer(request, done), asio::detached);
+  request->gone = turn->fd.get();
+  asio::co_spawn(state_.io, watch_peer(turn), asio::detached);
   ++state_.requests;
-  asio::post(state_.workers, [&state = state_, act = std::move(act), ready, done] {
-    act();
-    asio::post(state.io, [ready, done] {
-      *done = true;
+  asio::post(state_.workers, [&state = state_, act = std::move(act), ready, turn] {
+    const std::function<void()> after = act();
+    asio::post(state.io, [&state, ready, turn] {
+      turn->end(state);
       ready->cancel();
     });
+    if (after) after();
   });
   Fault fault;
-  while (!*done) co_await ready->async_wait(await_with(fault));
+  while (!turn->done) co_await ready->async_wait(await_with(fault));
   --state_.requests;
-  state_.gone.erase(gone.get());
   request->gone = -1;
   stream_.socket().cancel(fault);  // watch_peer
 }
@@ -332,23 +310,31 @@ asio::awaitable<bool> Connection<Protocol>::write(HttpReply reply, const HttpReq
 }
 
 // A file that is shorter by now than was said breaks the connection: its reader must not take the
-// next reply for the rest of it.
+// next reply for the rest of it. What the socket takes goes there within the kernel.
 template <typename Protocol>
 asio::awaitable<bool> Connection<Protocol>::write_file(HttpReply& reply) {
-  std::string chunk(kFileChunk, '\0');
-  std::uint64_t left = reply.file_bytes;
-  while (left > 0) {
-    const ssize_t n =
-        ::read(reply.file.get(), chunk.data(), std::min<std::uint64_t>(left, chunk.size()));
-    if (n <= 0) co_return false;
-    Fault fault;
-    stream_.expires_after(kWriteTime);
-    co_await asio::async_write(stream_, asio::buffer(chunk.data(), static_cast<std::size_t>(n)),
-                               await_with(fault));
-    if (fault) co_return false;
-    left -= static_cast<std::uint64_t>(n);
+  auto& socket = stream_.socket();
+  asio::steady_timer limit(state_.io);
+  Fault fault;
+  socket.native_non_blocking(true, fault);
+  ::posix_fadvise(reply.file.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  std::uint64_t since = 0;
+  for (std::uint64_t left = reply.file_bytes; left > 0 && !fault;) {
+    const ssize_t n = ::sendfile(socket.native_handle(), reply.file.get(), nullptr,
+                                 std::min<std::uint64_t>(left, kFileChunk));
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) co_return false;
+    if (n > 0) left -= static_cast<std::uint64_t>(n);
+    if (n > 0) since += static_cast<std::uint64_t>(n);
+    if (n > 0 && since < kFileTurn) continue;
+    since = 0;  // others are to have their turn
+    limit.expires_after(kWriteTime);
+    limit.async_wait([self = this->shared_from_this()](Fault error) {
+      Fault ignored;
+      if (!error) self->stream_.socket().cancel(ignored);
+    });
+    co_await socket.async_wait(asio::socket_base::wait_write, await_with(fault));
   }
-  co_return true;
+  co_return !fault;
 }
 
 // The thread that answers waits until each event is written: a slow reader slows its own run.
@@ -367,13 +353,7 @@ asio::awaitable<bool> Connection<Protocol>::write_events(HttpReply reply,
   co_await http::async_write_header(stream_, serial, await_with(fault));
   if (fault) co_return false;
   const SendEvent send = [self](std::string_view event, std::string_view data) {
-    auto text = std::make_shared<std::string>("event: " + std::string(event) + "\n");
-    for (std::size_t at = 0; at <= data.size();) {  // a line of it each
-      const std::size_t end = std::min(data.find('\n', at), data.size());
-      *text += "data: " + std::string(data.substr(at, end - at)) + "\n";
-      at = end + 1;
-    }
-    *text += "\n";
+    const auto text = std::make_shared<std::string>(event_text(event, data));
     std::promise<bool> written;  // outlives the write: nobody stops the loop while a request is on
     std::future<bool> result = written.get_future();
     asio::post(self->state_.io, [self, text, &written] {
@@ -384,7 +364,10 @@ asio::awaitable<bool> Connection<Protocol>::write_events(HttpReply reply,
     });
     return result.get();
   };
-  std::function<void()> tell = [&reply, &send] { reply.events(send); };
+  Act tell = [&reply, &send] {
+    reply.events(send);
+    return std::function<void()>();
+  };
   co_await work(request, std::move(tell));
   co_return false;
 }

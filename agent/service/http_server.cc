@@ -1,5 +1,6 @@
 #include "agent/service/http_server.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,28 @@ namespace {
 
 using namespace http_detail;
 
+// What fits a socket that nobody has written to.
+template <typename Socket>
+void say_full(Socket& socket) {
+  constexpr std::string_view kFull =
+      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+      "Connection: close\r\nContent-Length: 34\r\n\r\n{\"detail\":\"too many connections\"}\n";
+  Fault ignored;
+  socket.non_blocking(true, ignored);
+  socket.send(asio::buffer(kFull), 0, ignored);
+  socket.shutdown(asio::socket_base::shutdown_send, ignored);
+}
+
+// As many descriptors as there may be, and how many of them connections may have: requests,
+// sessions and files need the others.
+std::size_t most_connections(std::size_t wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<std::size_t>(wanted, limit.rlim_max / 4 * 3);
+}
+
 template <typename Protocol>
 Task accept(State& state, typename Protocol::acceptor& acceptor, bool local) {
   while (!state.draining) {
@@ -17,10 +40,14 @@ Task accept(State& state, typename Protocol::acceptor& acceptor, bool local) {
     typename Protocol::socket socket(state.io);
     co_await acceptor.async_accept(socket, await_with(fault));
     if (fault == asio::error::operation_aborted) co_return;
-    if (fault || state.connections >= state.options.connections) {
-      // Out of descriptors, or of patience: whoever waits in line is not helped by a spinning loop.
-      asio::steady_timer pause(state.io, std::chrono::milliseconds(fault ? 50 : 0));
+    if (fault) {
+      // Out of descriptors: whoever waits in line is not helped by a spinning loop.
+      asio::steady_timer pause(state.io, std::chrono::milliseconds(50));
       co_await pause.async_wait(await_with(fault));
+      continue;
+    }
+    if (state.connections >= state.options.connections) {
+      say_full(socket);
       continue;
     }
     const auto connection = std::make_shared<Connection<Protocol>>(state, std::move(socket), local);
@@ -28,10 +55,31 @@ Task accept(State& state, typename Protocol::acceptor& acceptor, bool local) {
   }
 }
 
+// Those that wait to be taken in would be cut off by the close.
+template <typename Protocol>
+void close(State& state, typename Protocol::acceptor& acceptor, bool local) {
+  Fault fault;
+  if (!acceptor.is_open()) return;
+  acceptor.non_blocking(true, fault);
+  while (!fault && state.connections < state.options.connections) {
+    typename Protocol::socket socket(state.io);
+    acceptor.accept(socket, fault);
+    if (fault) break;
+    const auto connection = std::make_shared<Connection<Protocol>>(state, std::move(socket), local);
+    asio::co_spawn(state.io, connection->run(connection), asio::detached);
+  }
+  acceptor.close(fault);
+}
+
 // Ends the loop once nothing is answered any more: whoever is idle is not waited for.
 Task drain(State& state) {
   asio::steady_timer pause(state.io);
-  while (state.requests != 0) {
+  const auto begun = std::chrono::steady_clock::now();
+  for (;;) {
+    const auto passed = std::chrono::steady_clock::now() - begun;
+    const bool done = passed >= kLeastDrain && (state.busy == 0 || passed >= kMostDrain);
+    // Never while a thread answers: it may wait for this loop.
+    if (done && state.requests == 0) break;
     Fault fault;
     pause.expires_after(std::chrono::milliseconds(50));
     co_await pause.async_wait(await_with(fault));
@@ -46,6 +94,9 @@ Expected<void> listen(typename Protocol::acceptor& acceptor,
   acceptor.open(endpoint.protocol(), fault);
   if (!fault && std::is_same_v<Protocol, asio::ip::tcp>)
     acceptor.set_option(asio::socket_base::reuse_address(true), fault);
+  // Its connections inherit it: an event is not to wait for the acknowledgement of its head.
+  if (!fault && std::is_same_v<Protocol, asio::ip::tcp>)
+    acceptor.set_option(asio::ip::tcp::no_delay(true), fault);
   if (!fault) acceptor.bind(endpoint, fault);
   if (!fault) acceptor.listen(asio::socket_base::max_listen_connections, fault);
   if (!fault) return {};
@@ -110,8 +161,10 @@ std::optional<std::string> percent_decoded(std::string_view text, bool plus) {
   return out;
 }
 
-Expected<void> serve_http(const HttpOptions& options, Application& application,
+Expected<void> serve_http(const HttpOptions& given, Application& application,
                           const std::function<void(std::uint16_t)>& listening) {
+  HttpOptions options = given;
+  options.connections = most_connections(given.connections);
   State state(options, application);
   Fault fault;
   const auto address = asio::ip::make_address(options.address, fault);
@@ -135,19 +188,23 @@ Expected<void> serve_http(const HttpOptions& options, Application& application,
                    asio::detached);
   }
   asio::co_spawn(state.io, accept<asio::ip::tcp>(state, tcp, false), asio::detached);
-  asio::signal_set signals(state.io, SIGTERM, SIGINT);
+  asio::signal_set signals(state.io, SIGTERM, SIGINT, SIGHUP);
   asio::steady_timer end(state.io);
-  signals.async_wait([&](Fault error, int) {
+  const std::function<void(Fault, int)> heed = [&](Fault error, int number) {
     if (error) return;
+    signals.async_wait(heed);
+    if (number == SIGHUP && options.reload) asio::post(state.workers, options.reload);
+    if (number == SIGHUP || state.draining) return;
     state.draining = true;
-    tcp.close();
-    local.close();
+    close<asio::ip::tcp>(state, tcp, false);
+    close<asio::local::stream_protocol>(state, local, true);
     end.expires_after(kDrainTime);
     end.async_wait([&](Fault) {  // what still goes on is interrupted
       for (const int fd : state.gone) (void)!::eventfd_write(fd, 1);
     });
     asio::co_spawn(state.io, drain(state), asio::detached);
-  });
+  };
+  signals.async_wait(heed);
   listening(tcp.local_endpoint(fault).port());
   state.io.run();
   state.workers.stop();

@@ -5,7 +5,9 @@
 // read), seconds for each, requests that wait for a thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <memory>
@@ -44,6 +46,8 @@ struct HttpReply {
   std::uint64_t file_bytes = 0;
   // Instead of `body`, with type text/event-stream: called on the request's thread.
   std::function<void(const SendEvent&)> events;
+  // What is left to do once the reply is on its way: called on the request's thread. Not of events.
+  std::function<void()> after;
 };
 
 // What may come as body.
@@ -60,16 +64,28 @@ class Application {
   virtual HttpReply handle(HttpRequest& request) = 0;
 };
 
-struct HttpOptions {
-  std::string address = "127.0.0.1";
-  std::uint16_t port = 8000;  // 0: any free one; run() says which
-  std::string unix_socket;    // path, or none
-  std::size_t threads = 16;   // requests that are answered at once
-  std::size_t waiting = 64;   // requests that wait for a thread; more are refused with 429
-  std::size_t connections = 256;
+// What a server has in hand; for who asks from any thread.
+struct HttpLoad {
+  std::atomic<std::size_t> connections = 0;
+  std::atomic<std::size_t> requests = 0;   // that are answered, or wait for a thread
+  std::atomic<std::uint64_t> refused = 0;  // with 429, for there were too many
+  std::atomic<bool> draining = false;
 };
 
-// Until SIGTERM or SIGINT: then no more connections, and ten seconds for what goes on.
+struct HttpOptions {
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 8000;         // 0: any free one; run() says which
+  std::string unix_socket;           // path, or none
+  std::size_t threads = 16;          // requests that are answered at once
+  std::size_t waiting = 64;          // requests that wait for a thread; more are refused with 429
+  std::size_t connections = 12'000;  // or as many as three quarters of the descriptors allow
+  std::string uploads = P_tmpdir;    // directory for bodies on their way into files, without names
+  HttpLoad* load = nullptr;          // kept up to date
+  std::function<void()> reload{};    // on SIGHUP, on a thread of a request
+};
+
+// Until SIGTERM or SIGINT: then whoever has connected gets an answer, which is 503 for what begins
+// only now, and what goes on has ten seconds.
 // `listening` is called with the port.
 Expected<void> serve_http(const HttpOptions& options, Application& application,
                           const std::function<void(std::uint16_t)>& listening);

@@ -1,6 +1,7 @@
 #include "agent/store/blobs.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <nettle/sha2.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,13 @@ constexpr std::size_t kDigestLetters = 2 * SHA256_DIGEST_SIZE;
 bool is_digest(const std::string& name) {
   return name.size() == kDigestLetters &&
          name.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+std::string incoming_name() {
+  std::array<unsigned char, 16> random;
+  if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size()))
+    return {};
+  return std::string(kIncoming) + hex(random.data(), random.size());
 }
 
 struct CloseDirectory {
@@ -63,10 +72,8 @@ Expected<Blobs> Blobs::open(const std::string& root) {
 
 Expected<Incoming> Blobs::create() const {
   for (;;) {
-    std::array<unsigned char, 16> random;
-    if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size()))
-      return std::unexpected(fault("find a name in", ""));
-    const std::string name = std::string(kIncoming) + hex(random.data(), random.size());
+    const std::string name = incoming_name();
+    if (name.empty()) return std::unexpected(fault("find a name in", ""));
     Fd file(::openat(directory_.get(), name.c_str(),
                      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400));
     if (!file.valid()) return std::unexpected(fault("make", name));
@@ -80,6 +87,25 @@ Expected<Incoming> Blobs::create() const {
   }
 }
 
+std::optional<Incoming> Blobs::adopt(int source, const struct stat& st) const {
+  struct stat ours{};
+  if (!S_ISREG(st.st_mode) || st.st_nlink != 0 || ::lseek(source, 0, SEEK_CUR) != 0 ||
+      ::fstat(directory_.get(), &ours) != 0 || ours.st_dev != st.st_dev)
+    return std::nullopt;
+  Fd file(::fcntl(source, F_DUPFD_CLOEXEC, 3));
+  const std::string name = incoming_name();
+  const std::string self = "/proc/self/fd/" + std::to_string(source);
+  // Locked before it has a name: no sweep finds it without. A file that has lost its name gets
+  // none.
+  if (!file.valid() || name.empty() || ::flock(source, LOCK_SH | LOCK_NB) != 0 ||
+      ::fchmod(source, 0400) != 0 ||
+      ::linkat(AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    return std::nullopt;
+  // On its way to the disk while it is read for its digest.
+  (void)::sync_file_range(source, 0, 0, SYNC_FILE_RANGE_WRITE);
+  return Incoming(directory_.get(), name, std::move(file));
+}
+
 Expected<Incoming> Blobs::receive(int source, std::uint64_t most) const {
   const auto too_large = [&] {
     return std::unexpected(Error{Stage::None, "file size", EFBIG,
@@ -87,10 +113,14 @@ Expected<Incoming> Blobs::receive(int source, std::uint64_t most) const {
                                  "store a part of it, or raise the limit of the store"});
   };
   struct stat st{};
-  if (::fstat(source, &st) == 0 && S_ISREG(st.st_mode) &&
-      static_cast<std::uint64_t>(st.st_size) > most)
+  const bool known = ::fstat(source, &st) == 0;
+  if (known && S_ISREG(st.st_mode) && static_cast<std::uint64_t>(st.st_size) > most)
     return too_large();
-  TRY(Incoming incoming, create());
+  std::optional<Incoming> adopted = known ? adopt(source, st) : std::nullopt;
+  const bool is_copy = !adopted;
+  Expected<Incoming> made = is_copy ? create() : Expected<Incoming>(std::move(*adopted));
+  if (!made) return made;
+  Incoming incoming = std::move(*made);
   sha256_ctx hash;
   sha256_init(&hash);
   std::vector<std::uint8_t> buffer(1 << 18);
@@ -105,7 +135,9 @@ Expected<Incoming> Blobs::receive(int source, std::uint64_t most) const {
     if (incoming.bytes_ + size > most) return too_large();
     incoming.bytes_ += size;
     sha256_update(&hash, size, buffer.data());
-    errno = write_all(incoming.file_.get(), reinterpret_cast<const char*>(buffer.data()), size);
+    errno = is_copy ? write_all(incoming.file_.get(), reinterpret_cast<const char*>(buffer.data()),
+                                size)
+                    : 0;
     if (errno != 0) return std::unexpected(fault("write", incoming.name_));
   }
   if (::fsync(incoming.file_.get()) != 0) return std::unexpected(fault("write", incoming.name_));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "jail/sys/fd.h"
@@ -41,6 +42,8 @@ class Blobs {
 
   // Reads `source` to its end, never whole into memory. More than `most` bytes are an Error with
   // errno EFBIG, after nothing was kept. The bytes are on the disk when it returns.
+  // A file without a name (O_TMPFILE) on the disk of the blobs, at its beginning, is not copied but
+  // becomes the blob: nobody else may be able to write to it.
   Expected<Incoming> receive(int source, std::uint64_t most) const;
 
   // The following three only between begin and commit of a Transaction: the database's lock is the
@@ -57,6 +60,8 @@ class Blobs {
  private:
   Blobs() = default;
   Expected<Incoming> create() const;
+  // Nothing where it is no such file.
+  std::optional<Incoming> adopt(int source, const struct stat& st) const;
   Error fault(const std::string& what, const std::string& name) const;
 
   std::string path_;

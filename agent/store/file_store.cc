@@ -121,6 +121,11 @@ Expected<StoreOptions> StoreOptions::from_environment() {
                                "MAX_FILES_PER_USER is " + std::to_string(*files),
                                "write a number from 1 on"));
   if (files) options.owner_files = static_cast<std::uint64_t>(*files);
+  TRY(const std::optional<std::int64_t> mib, number_of("MAX_FILE_SIZE_MB"));
+  if (mib && *mib < 1)
+    return std::unexpected(bad("MAX_FILE_SIZE_MB", "MAX_FILE_SIZE_MB is " + std::to_string(*mib),
+                               "write a number from 1 on"));
+  if (mib) options.file_bytes = static_cast<std::uint64_t>(*mib) << 20;
   return options;
 }
 

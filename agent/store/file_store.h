@@ -40,7 +40,7 @@ struct StoreOptions {
   std::optional<std::int64_t> keep_s = 48 * 3600;  // empty: files never expire
   std::function<std::int64_t()> now = nullptr;     // seconds since 1970; default: the clock
 
-  // FILE_EXPIRATION_HOURS (-1: never) and MAX_FILES_PER_USER, where they are set.
+  // FILE_EXPIRATION_HOURS (-1: never), MAX_FILES_PER_USER, MAX_FILE_SIZE_MB, where they are set.
   static Expected<StoreOptions> from_environment();
 };
 

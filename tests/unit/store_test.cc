@@ -105,6 +105,43 @@ TEST_F(Store, TakesItsLimitsFromTheEnvironmentOrSaysWhatIsWrongThere) {
   for (const char* bad : {"0", "-2", "two", "1h", "99999999999999999999", "2000000"})
     EXPECT_THAT(with(bad, "").error().line(), HasSubstr("FILE_EXPIRATION_HOURS")) << bad;
   EXPECT_THAT(with("", "0").error().line(), HasSubstr("MAX_FILES_PER_USER"));
+  ::setenv("MAX_FILE_SIZE_MB", "3", 1);
+  EXPECT_EQ(with("", "")->file_bytes, 3u << 20);
+  ::setenv("MAX_FILE_SIZE_MB", "0", 1);
+  EXPECT_THAT(with("", "").error().line(), HasSubstr("MAX_FILE_SIZE_MB"));
+  ::unsetenv("MAX_FILE_SIZE_MB");
+}
+
+TEST_F(Store, TakesANamelessFileOfItsDiskAsItIsAndCopiesEveryOther) {
+  options_.file_bytes = 8;
+  FileStore store = open();
+  const auto nameless = [this](const std::string& text, off_t at) {
+    Fd file(::open(root_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    EXPECT_EQ(write_all(file.get(), text.data(), text.size()), 0);
+    ::lseek(file.get(), at, SEEK_SET);
+    return file;
+  };
+  const auto stored = [&](const Fd& source, const std::string& name) {
+    const Expected<StoredFile> kept = store.put("ada", name, source.get());
+    return kept ? store.get("ada", kept->id) : std::unexpected(kept.error());
+  };
+  const auto inode = [](const Fd& file) {
+    struct stat st{};
+    ::fstat(file.get(), &st);
+    EXPECT_EQ(st.st_mode & 0777, 0400u);
+    return st.st_ino;
+  };
+  const Fd whole = nameless("a,b\n1,2\n", 0);
+  const auto taken = stored(whole, "taken.csv");
+  ASSERT_TRUE(taken) << taken.error().line();
+  EXPECT_EQ(inode(taken->content), inode(whole));
+  EXPECT_EQ(taken->file.sha256, "492d5ea496056f1a6a6592241032fab764c321596317930b4fa0e1e8bc3b7470");
+  EXPECT_EQ(read(taken->content), "a,b\n1,2\n");
+  // Twins: the same content once more, half a file, one that is too large.
+  EXPECT_EQ(inode(stored(nameless("a,b\n1,2\n", 0), "again.csv")->content), inode(whole));
+  EXPECT_EQ(read(stored(nameless("a,b\n1,2\n", 4), "half.csv")->content), "1,2\n");
+  EXPECT_EQ(stored(nameless("too large", 0), "large.csv").error().errno_value, EFBIG);
+  EXPECT_EQ(blobs(), 2u);
 }
 
 TEST_F(Store, RefusesAFileThatIsTooLargeAndKeepsNothingOfIt) {
