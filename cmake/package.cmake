@@ -12,6 +12,9 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "systemd, python3")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "mmdebstrap, python3-pip, ca-certificates")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/tools/debian/postinst
-    ${CMAKE_SOURCE_DIR}/tools/debian/prerm ${CMAKE_SOURCE_DIR}/tools/debian/postrm)
+    ${CMAKE_SOURCE_DIR}/tools/debian/prerm ${CMAKE_SOURCE_DIR}/tools/debian/postrm
+    ${CMAKE_SOURCE_DIR}/tools/debian/conffiles)
+# Into /etc whatever the prefix is, and only into a package: an installation by hand leaves /etc alone.
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_SOURCE_DIR}/cmake/package_config.cmake)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 include(CPack)

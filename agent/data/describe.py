@@ -132,6 +132,12 @@ def csv_options(rows):
     skipped = rows[start][0] if start else 0
     body, notes = rows[start + 1 :], []
     trailing = bool(body) and all(len(row) == len(header) + 1 and not row[-1] for _, row in body)
+    longer = sum(len(row) == len(header) + 1 for _, row in body)
+    # By its first row pandas would move all to the right, those as well that have no such field.
+    if not trailing and 0 < longer < len(body) and len(body[0][1]) == len(header) + 1:
+        notes.append(f"{longer} of the first {len(body)} rows have one field more than the header;"
+                     " it is left out")
+        trailing = True
     if skipped:
         notes.append(f"{skipped} lines stand above the header and are passed over")
     for name, times in collections.Counter(header).items():
@@ -140,8 +146,9 @@ def csv_options(rows):
             notes.append(f"{times} columns are called {shorten(name)!r}; the second is {again!r}")
     if len(header) > 1 and sum(map(looks_like_number, header)) * 2 >= len(header):
         notes.append("the first line looks like data, not like names; it was taken for the header")
-    if body and not trailing and all(len(row) == len(header) + 1 for _, row in body):
-        notes.append("all rows have one field more than the header: the first became the index")
+    if body and not trailing and longer == len(body):
+        notes.append("all rows have one field more than the header: the first, which has no name,"
+                     " became the index")
     short = sum(len(row) < len(header) for _, row in body)
     if short:
         notes.append(f"{short} of the first {len(body)} rows have fewer fields than the header")

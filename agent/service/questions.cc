@@ -1,6 +1,5 @@
 #include "agent/service/questions.h"
 
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,6 +13,7 @@
 #include "agent/service/cells.h"
 #include "agent/service/views.h"
 #include "agent/store/file_types.h"
+#include "jail/daemon/log.h"
 
 namespace jailrun::service {
 namespace {
@@ -72,6 +72,7 @@ Expected<void> add_dataset(const std::string& id, QuestionData& data) {
   data.dataset_id = id;
   data.dataset_hash = found->version_hash;
   data.about = dataset_text(*found);
+  data.as_of = found->as_of;
   return {};
 }
 
@@ -160,7 +161,7 @@ void Question::stage(const char* name, const std::string& message) {
 Watcher Question::watcher() {
   Watcher watcher;
   watcher.progress = [this](const std::string& what) {
-    spdlog::debug("{} {}", request_id_, printable(what));
+    spdlog::debug("{}", what);
     if (what.starts_with("asking ")) stage_ = "planning";
     tell("status", {{"stage", stage_}, {"message", printable(what)}});
   };
@@ -242,6 +243,7 @@ Expected<Answered> Question::answer(const std::string& message, QuestionData& da
   wish.model = model;
   wish.out = scratch_.out();
   wish.about = data.about;
+  wish.as_of = data.as_of;
   wish.steps = kSteps;
   wish.direct = direct_limits();
   TRY(auto inquiry,
@@ -253,6 +255,7 @@ Expected<Answered> Question::answer(const std::string& message, QuestionData& da
 
 Expected<Answered> Question::recorded(const std::string& message, QuestionData& data,
                                       const ThreadRow* thread) {
+  const LogScope request("request_id", request_id_);
   TRY(const Environment environment, Environment::load());
   TRY(const ModelSettings model, model_settings({}, environment));
   TRY(const std::string jailrun, find_jailrun());
@@ -269,9 +272,12 @@ Expected<Answered> Question::recorded(const std::string& message, QuestionData& 
     TRY_VOID(record_->set_data(owner_, thread_id, around.data, data.dataset_id));
   }
   TRY(run_id_, record_->begin({owner_, thread_id, message, data.dataset_id, model.model}));
+  const LogScope run("run_id", run_id_);
+  spdlog::info("asks {}", model.model.empty() ? name(model.provider) : model.model);
   tell("start", {{"run_id", run_id_}, {"thread_id", thread_id}});
   stage("planning");
   auto answered = answer(message, data, past, model);
+  if (!answered) spdlog::error("{}", answered.error().line());
   Captured captured =
       answered ? capture(*answered, around) : capture(message, answered.error(), around);
   // Without a model only some questions can be read: who asked another was not answered wrongly.
@@ -307,7 +313,6 @@ Expected<Json> Question::ask(const Json& body) {
   // What went wrong with the run is in its capsule, and so in the reply.
   if (!done && (capsule_.is_null() || done.error().errno_value == kGone))
     return std::unexpected(done.error());
-  if (!done) spdlog::error("{} {}", request_id_, printable(done.error().line()));
   return chat_view(capsule_);
 }
 

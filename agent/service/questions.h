@@ -18,7 +18,7 @@ struct QuestionPlace {
 struct QuestionData {
   std::vector<agent::Input> inputs;
   std::vector<agent::DataTable> tables;  // of a data set, as its registry has them
-  std::string dataset_id, dataset_hash, about;
+  std::string dataset_id, dataset_hash, about, as_of;
   std::vector<Fd> held;
 };
 // Errors bear their status: 400 none named, 404.
@@ -57,6 +57,8 @@ class Question {
   Expected<Json> ask(const Json& body);
   // A file of the request itself, as `jailrun ask --json` tells it.
   Expected<Json> analyze(agent::Input input, const std::string& question);
+  // As it is recorded; null before.
+  const nlohmann::json& capsule() const { return capsule_; }
 
  private:
   Expected<agent::Answered> answer(const std::string& message, QuestionData& data,

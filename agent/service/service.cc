@@ -1,12 +1,13 @@
 #include "agent/service/service.h"
 
-#include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <ctime>
 
 #include "agent/service/http_gzip.h"
 #include "jail/daemon/client.h"
+#include "jail/daemon/log.h"
 
 namespace jailrun::service {
 namespace {
@@ -20,6 +21,37 @@ std::string host_of(std::string text) {
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
+}
+
+SessionBook::Options with_account(SessionBook::Options options, ServiceMetrics& metrics) {
+  options.started = [&metrics](const std::string& start, double seconds) {
+    metrics.started(start, seconds);
+  };
+  return options;
+}
+
+// Anything may stand for a method, and each would be a line of /metrics for ever.
+std::string known_method(const std::string& method) {
+  constexpr std::string_view kKnown[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+  return std::ranges::find(kKnown, method) == std::end(kKnown) ? "other" : method;
+}
+
+std::uint64_t bytes_of(const HttpRequest& request) {
+  struct stat st{};
+  if (request.upload.valid() && ::fstat(request.upload.get(), &st) == 0)
+    return static_cast<std::uint64_t>(st.st_size);
+  return request.body.size();
+}
+
+// The browser must not take what was said to one origin for an answer to another.
+void vary_by_origin(HttpReply& reply) {
+  const auto vary =
+      std::ranges::find(reply.headers, std::string("Vary"), [](auto& each) { return each.first; });
+  if (vary == reply.headers.end()) {
+    reply.headers.emplace_back("Vary", "Origin");
+  } else {
+    vary->second += ", Origin";
+  }
 }
 
 bool is_loopback_name(const std::string& host) {
@@ -42,7 +74,11 @@ HttpReply reply_from(const Error& error) {
 }
 
 Service::Service(ServiceOptions options, Keys keys)
-    : options_(std::move(options)), keys_(std::move(keys)), sessions_(options_.sessions) {
+    : options_(std::move(options)),
+      keys_(std::move(keys)),
+      sessions_(with_account(options_.sessions, metrics_)),
+      live_(std::make_shared<LiveOptions>(
+          LiveOptions{options_.hosts, options_.cors_origins, options_.rate})) {
   add_health();
   add_execute();
   add_sessions();
@@ -62,22 +98,24 @@ BodyRule Service::rule(std::string_view method, std::string_view path) const {
 
 // A page of another site that a browser on this machine shows is no user of ours: it can reach
 // loopback, under a name of its own (DNS rebinding) or with its own Origin (CSRF).
-std::optional<HttpReply> Service::refuse(const HttpRequest& request, std::string& owner) const {
+std::optional<HttpReply> Service::refuse(const HttpRequest& request, const LiveOptions& live,
+                                         std::string& owner) const {
   if (request.local) return std::nullopt;
   const std::string host = host_of(request.header("host"));
-  if (!is_loopback_name(host) && !options_.hosts.contains(host))
+  if (!is_loopback_name(host) && !live.hosts.contains(host))
     return failure(421, "this service does not go by the name " + host + "; see --host");
   const std::string origin = request.header("origin");
-  if (!origin.empty() && host_of(origin) != host)
-    return failure(403, "requests of pages from elsewhere are refused");
-  if (!keys_.needed()) return limit("", options_.rate);
+  if (!origin.empty() && host_of(origin) != host && !live.cors_origins.contains(origin))
+    return failure(403, "requests of pages from elsewhere are refused; see --cors-origin");
+  if (auto reply = preflight(request, live)) return reply;
+  if (!keys_.needed()) return limit("", live.rate);
   const auto key = keys_.find(request.header("authorization"));
   if (key) {
     owner = key->id;
     const std::string_view scope = scope_of(request.method, request.path);
     if (!key->may(scope))
       return failure(403, "this key does not have the scope " + std::string(scope));
-    return limit(key->id, key->rate > 0 ? key->rate : options_.rate);
+    return limit(key->id, key->rate > 0 ? key->rate : live.rate);
   }
   HttpReply reply = failure(401, "a key is needed: Authorization: Bearer jr_…");
   reply.headers.emplace_back("WWW-Authenticate", "Bearer");
@@ -92,11 +130,28 @@ std::optional<HttpReply> Service::limit(const std::string& who, double rate) con
   return reply;
 }
 
-HttpReply Service::dispatch(HttpRequest& request) {
+// What a browser asks before it lets a page of another origin ask: it bears no key.
+std::optional<HttpReply> Service::preflight(const HttpRequest& request,
+                                            const LiveOptions& live) const {
+  if (request.method != "OPTIONS" || !live.cors_origins.contains(request.header("origin")) ||
+      request.header("access-control-request-method").empty())
+    return std::nullopt;
+  const Routes::Match match = routes_.find("OPTIONS", request.path);
+  if (match.methods.empty()) return failure(404, "Not Found");
+  std::string methods;
+  for (const std::string& each : match.methods) methods += (methods.empty() ? "" : ", ") + each;
+  HttpReply reply;
+  reply.headers = {{"Access-Control-Allow-Methods", methods},
+                   {"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id"},
+                   {"Access-Control-Max-Age", "600"}};
+  return reply;
+}
+
+HttpReply Service::dispatch(HttpRequest& request, const LiveOptions& live, std::string& route) {
   std::string owner;
   const bool is_probe =
       request.path == "/healthz" || request.path == "/health" || is_page(request.path);
-  if (auto no = refuse(request, owner); no && !(is_probe && no->status == 401))
+  if (auto no = refuse(request, live, owner); no && !(is_probe && no->status == 401))
     return std::move(*no);
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   Routes::Match match = routes_.find(method, request.path);
@@ -108,6 +163,7 @@ HttpReply Service::dispatch(HttpRequest& request) {
     reply.headers.emplace_back("Allow", allowed);
     return reply;
   }
+  route = match.route->pattern;
   Call call{request, std::move(match.parts), {}, std::move(owner)};
   if (auto wrong = check_body(*match.route, request, call.body)) return std::move(*wrong);
   return match.route->handle(call);
@@ -115,13 +171,35 @@ HttpReply Service::dispatch(HttpRequest& request) {
 
 HttpReply Service::handle(HttpRequest& request) {
   const auto begun = std::chrono::steady_clock::now();
-  HttpReply reply = dispatch(request);
+  const LogScope scope("request_id", request.id);
+  const auto live = this->live();
+  const std::uint64_t received = bytes_of(request);
+  std::string route = "other";
+  HttpReply reply = dispatch(request, *live, route);
   pack(reply, request);
-  ++replies_[std::min(reply.status / 100, 5u)];
-  spdlog::info(
-      "{} {} {} {} {:.1f} ms", request.id, request.method, request.path, reply.status,
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count());
+  const std::string origin = request.header("origin");
+  if (!request.local && !live->cors_origins.empty()) vary_by_origin(reply);
+  if (!request.local && live->cors_origins.contains(origin)) {
+    reply.headers.emplace_back("Access-Control-Allow-Origin", origin);
+    reply.headers.emplace_back("Access-Control-Expose-Headers", "ETag, Retry-After, X-Request-Id");
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+  metrics_.replied(known_method(request.method), route, reply.status, took.count(), received,
+                   reply.file.valid() ? reply.file_bytes : reply.body.size());
+  spdlog::info("{} {} {} {:.1f} ms", request.method, request.path, reply.status,
+               took.count() * 1000);
   return reply;
+}
+
+std::shared_ptr<const LiveOptions> Service::live() const {
+  const std::lock_guard lock(live_mutex_);
+  return live_;
+}
+
+void Service::reload(LiveOptions options) {
+  auto made = std::make_shared<LiveOptions>(std::move(options));
+  const std::lock_guard lock(live_mutex_);
+  live_ = std::move(made);
 }
 
 void Service::recover() {
@@ -144,11 +222,7 @@ void Service::add_health() {
                  return json_reply({{"status", "ok"}});
                }});
   routes_.add({"GET", "/health", "Is it alive, and are jails to be had?", {}, {}, [this](Call&) {
-                 const auto client = Client::connect(options_.sessions.jaild);
-                 const Json body = {{"status", client ? "healthy" : "degraded"},
-                                    {"active_sessions", sessions_.size()},
-                                    {"service", "code_interpreter"}};
-                 return json_reply(body, client ? 200 : 503);
+                 return health();
                }});
   routes_.add(
       {"GET", "/metrics", "Counters for Prometheus", {}, {}, [this](Call&) { return metrics(); }});
@@ -157,31 +231,43 @@ void Service::add_health() {
                }});
 }
 
+// Ready: jails are to be had. Alive is /healthz. While the service ends, the server itself says
+// 503.
+HttpReply Service::health() const {
+  const auto client = Client::connect(options_.sessions.jaild);
+  const Json body = {{"status", client ? "healthy" : "degraded"},
+                     {"active_sessions", sessions_.size()},
+                     {"service", "code_interpreter"}};
+  return json_reply(body, client ? 200 : 503);
+}
+
 HttpReply Service::metrics() const {
-  HttpReply reply;
-  reply.type = "text/plain; version=0.0.4";
-  const auto add = [&reply](const std::string& name, const std::string& labels, double value) {
-    const auto whole = static_cast<std::int64_t>(value);
-    const bool is_whole = static_cast<double>(whole) == value;
-    reply.body += name + labels + " " + (is_whole ? Json(whole) : Json(value)).dump() + "\n";
+  Exposition all;
+  const auto gauge = [&all](const char* name, const char* help, double value) {
+    all.family(name, "gauge", help);
+    all.sample({}, value);
   };
   const std::chrono::duration<double> up = std::chrono::steady_clock::now() - begun_;
-  add("jailagent_uptime_seconds", "", up.count());
-  add("jailagent_sessions", "", static_cast<double>(sessions_.size()));
-  for (unsigned i = 2; i < 6; ++i)
-    add("jailagent_replies_total", "{status=\"" + std::to_string(i) + "xx\"}",
-        static_cast<double>(replies_[i]));
-  Expected<Client> client = Client::connect(options_.sessions.jaild);
-  const Expected<Metrics> rows = client ? client->stats() : std::unexpected(client.error());
-  add("jailrun_up", "", rows ? 1 : 0);
-  if (!rows) return reply;
-  for (const Metric& row : *rows) {
-    if (!row.text.empty()) continue;
-    std::string labels;
-    if (!row.policy.empty()) labels += "policy=\"" + row.policy + "\"";
-    if (!row.kind.empty()) labels += (labels.empty() ? "" : ",") + ("kind=\"" + row.kind + "\"");
-    add("jailrun_" + row.name, labels.empty() ? "" : "{" + labels + "}", row.value);
+  gauge("jailagent_uptime_seconds", "Since the service began", up.count());
+  gauge("jailagent_sessions", "Live sessions of the service",
+        static_cast<double>(sessions_.size()));
+  if (const HttpLoad* load = options_.load) {
+    gauge("jailagent_connections", "Connections of clients",
+          static_cast<double>(load->connections));
+    gauge("jailagent_requests_in_hand", "Requests that are answered, or wait for it",
+          static_cast<double>(load->requests));
+    all.family("jailagent_refused_total", "counter",
+               "Requests answered 429 at once, for too many waited");
+    all.sample({}, static_cast<double>(load->refused));
   }
+  metrics_.expose(all);
+  Expected<Client> client = Client::connect(options_.sessions.jaild);
+  Expected<Metrics> rows = client ? client->stats() : std::unexpected(client.error());
+  gauge("jaild_up", "Whether jaild answers the service", rows ? 1 : 0);
+  if (rows) expose(*rows, all);
+  HttpReply reply;
+  reply.type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = all.text();
   return reply;
 }
 

@@ -4,16 +4,26 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 
 #include "agent/service/http_rate.h"
 #include "agent/service/keys.h"
+#include "agent/service/metrics.h"
 #include "agent/service/routes.h"
 #include "agent/service/session_book.h"
 #include "agent/store/file_store.h"
 
 namespace jailrun::service {
+
+// What may be less than the policies allow; limits.h reads it.
+struct ServiceLimits {
+  double execute_s = 30, execute_most_s = 300, interpreter_s = 60;
+  std::vector<std::string> execute_overrides{};  // of the policy of /execute
+  std::size_t execute_output = 1 << 20;          // bytes of each stream
+};
 
 struct ServiceOptions {
   SessionBook::Options sessions;
@@ -26,6 +36,15 @@ struct ServiceOptions {
   std::string record{};  // file of capsules and threads; empty: Record::default_path()
   std::string version;
   double rate = 0;  // requests a second of each key, or of all where there is none; 0: any
+  std::set<std::string> cors_origins{};  // whose pages may ask: "https://app.example"
+  ServiceLimits limits{};
+  const HttpLoad* load = nullptr;  // of the server that it is served by
+};
+
+// What may change while it serves.
+struct LiveOptions {
+  std::set<std::string> hosts, cors_origins;
+  double rate = 0;
 };
 
 class Service final : public Application {
@@ -38,6 +57,8 @@ class Service final : public Application {
   void recover();
   // From time to time.
   void sweep();
+  // From any thread; for requests that come after it.
+  void reload(LiveOptions options);
 
  private:
   void add_health();
@@ -51,10 +72,15 @@ class Service final : public Application {
   void add_threads();
   void add_page();
   static bool is_page(std::string_view path);  // which asks for no key
-  HttpReply dispatch(HttpRequest& request);
+  // `route`: the pattern that it fits.
+  HttpReply dispatch(HttpRequest& request, const LiveOptions& live, std::string& route);
   // 401 or 403, or nothing; then `owner` is whose request it is.
-  std::optional<HttpReply> refuse(const HttpRequest& request, std::string& owner) const;
+  std::optional<HttpReply> refuse(const HttpRequest& request, const LiveOptions& live,
+                                  std::string& owner) const;
   std::optional<HttpReply> limit(const std::string& who, double rate) const;
+  std::optional<HttpReply> preflight(const HttpRequest& request, const LiveOptions& live) const;
+  std::shared_ptr<const LiveOptions> live() const;
+  HttpReply health() const;
   HttpReply metrics() const;
   HttpReply interpret(Call& call);
   HttpReply interpreter_status() const;
@@ -75,10 +101,12 @@ class Service final : public Application {
   mutable KeyRing keys_;
   mutable RateLimit rates_;
   Routes routes_;
+  mutable ServiceMetrics metrics_;
   SessionBook sessions_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
-  std::atomic<std::int64_t> swept_s_ = 0;       // since 1970
-  std::atomic<std::uint64_t> replies_[6] = {};  // by the first digit of their status
+  std::atomic<std::int64_t> swept_s_ = 0;  // since 1970
+  mutable std::mutex live_mutex_;
+  std::shared_ptr<const LiveOptions> live_;
 };
 
 // An Error whose errno_value is a status (session_book.h), or 500.

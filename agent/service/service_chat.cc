@@ -3,6 +3,7 @@
 #include "agent/base/text.h"
 #include "agent/data/inputs.h"
 #include "agent/llm/json.h"
+#include "agent/service/multipart.h"
 #include "agent/service/questions.h"
 
 namespace jailrun::service {
@@ -68,6 +69,7 @@ Json chat_view(const json& capsule) {
 HttpReply Service::chat(Call& call) {
   Question question(options_, call.owner, call.http.id, nullptr, call.http.gone);
   const auto reply = question.ask(call.body);
+  if (!question.capsule().is_null()) metrics_.asked(question.capsule());
   return reply ? json_reply(*reply) : stopped(reply.error());
 }
 
@@ -77,6 +79,7 @@ HttpReply Service::stream_chat(Call& call) {
                   &http = call.http](const SendEvent& send) {
     Question question(options_, owner, http.id, send, http.gone);
     const auto done = question.ask(body);
+    if (!question.capsule().is_null()) metrics_.asked(question.capsule());
     if (!done) {
       send("error", stopped(done.error()).body);
       return;
@@ -88,20 +91,20 @@ HttpReply Service::stream_chat(Call& call) {
 }
 
 HttpReply Service::analyze(Call& call) {
-  const auto question = call.http.query.find("question"), name = call.http.query.find("filename");
-  if (question == call.http.query.end() || question->second.empty())
-    return failure(400, "say what is asked: ?question=…");
-  if (name == call.http.query.end())
-    return failure(400, "say what the file is called: ?filename=NAME");
+  auto form = take_upload(call.http);
+  if (!form) return std::move(form.error());
+  const std::string question = form->field("question");
+  if (question.empty()) return failure(400, "say what is asked: ?question=…, or a field question");
   const auto path =
-      "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(call.http.upload.get());
-  auto file_name = name->second;
+      "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(form->file.get());
+  auto file_name = form->name;
   std::ranges::replace(file_name, ':', '_');
   auto inputs = agent::check_inputs({path + ":" + file_name});
   if (!inputs) return failure(400, "there is no file in the body, or an empty one");
   inputs->front().origin = "upload:" + file_name;
   Question asked(options_, call.owner, call.http.id, nullptr, call.http.gone);
-  const auto reply = asked.analyze(std::move(inputs->front()), question->second);
+  const auto reply = asked.analyze(std::move(inputs->front()), question);
+  if (!asked.capsule().is_null()) metrics_.asked(asked.capsule());
   return reply ? json_reply(*reply) : stopped(reply.error());
 }
 
@@ -126,7 +129,7 @@ void Service::add_chat() {
                "/v1/analyze",
                "Ask about the file that is the body: ?question=…&filename=…",
                {},
-               {options_.store_options.file_bytes, true},
+               {options_.store_options.file_bytes + kFormBytes, true},
                [this](Call& call) { return analyze(call); }});
 }
 

@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "agent/service/multipart.h"
 #include "agent/service/service.h"
 
 namespace jailrun::service {
@@ -50,14 +51,13 @@ void Service::add_files() {
   };
   routes_.add({"POST",
                "/v1/users/{uid}/files",
-               "Store a file; its name is ?filename=",
+               "Store a file: the body, named by ?filename=, or one of a form",
                {},
-               {most, true},
+               {most + kFormBytes, true},
                with([](store::FileStore& files, Call& call) {
-                 const auto name = call.http.query.find("filename");
-                 if (name == call.http.query.end())
-                   return failure(400, "say what it is called: ?filename=NAME");
-                 const auto file = files.put(owner_of(call), name->second, call.http.upload.get());
+                 auto form = take_upload(call.http);
+                 if (!form) return std::move(form.error());
+                 const auto file = files.put(owner_of(call), form->name, form->file.get());
                  if (!file) return reply_of(file.error());
                  return json_reply(
                      {{"success", true}, {"file_id", file->id}, {"metadata", view(call, *file)}},

@@ -15,7 +15,7 @@
 namespace jailrun::service {
 namespace {
 
-constexpr double kTimeout = 60, kMostTimeout = 300;
+constexpr double kMostTimeout = 300;
 constexpr std::size_t kOutputChars = 100'000, kMostData = 64u << 20;
 constexpr std::uint64_t kCodeBytes = 2u << 20;
 
@@ -106,7 +106,7 @@ Expected<std::string> Service::create(const std::string& owner, const std::strin
 
 HttpReply Service::interpret(Call& call) {
   const std::string owner = call.owner + ":" + call.parts[0];
-  const double timeout_s = number_in(call.body, "timeout", kTimeout);
+  const double timeout_s = number_in(call.body, "timeout", options_.limits.interpreter_s);
   auto files = store();
   if (!files) return reply_from(files.error());
   auto inputs = open_files(*files, owner, texts_in(call.body, "user_files"));
@@ -147,7 +147,7 @@ HttpReply Service::interpret(Call& call) {
   {
     auto held = sessions_.hold(call.owner, *id);
     if (!held) return reply_from(held.error());
-    const auto done = execute_in(*held, call.body, call.http, {}, kTimeout);
+    const auto done = execute_in(*held, call.body, call.http, {}, timeout_s);
     if (done) {
       result["output"] = shortened(done->answer.out, done->answer.out_truncated);
       result["execution_time"] = done->seconds;
@@ -161,7 +161,7 @@ HttpReply Service::interpret(Call& call) {
       reply = reply_from(done.error());
     }
   }
-  sessions_.remove(call.owner, *id);
+  reply.after = [this, owner = call.owner, id = *id] { sessions_.remove(owner, id); };
   return reply;
 }
 

@@ -8,10 +8,12 @@ namespace {
 
 // Scripts are ours alone, and nothing is asked of another origin. Styles may be inline because
 // frames, in which a guest's HTML is shown, have no policy wider than that of their page; they are
-// sandboxed, and forbid themselves all but styles and pictures that they bear (frame.tsx).
+// sandboxed, and forbid themselves all but styles and pictures that they bear (frame.tsx). No text
+// becomes HTML but through DOMPurify, or for such a frame.
 constexpr const char* kPolicy =
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types dompurify guest-frame";
 
 const page::Asset* asset_at(std::string_view path) {
   for (const page::Asset& asset : page::assets())

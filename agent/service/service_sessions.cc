@@ -27,6 +27,7 @@ HttpReply Service::execute(Call& call) {
   if (id.empty() || id.size() > 128) return failure(400, "session_id must have 1 to 128 bytes");
   LeaseRequest request;
   request.policy = options_.execute_policy;
+  request.overrides = options_.limits.execute_overrides;
   auto held = sessions_.hold(call.owner, id);
   if (!held && held.error().errno_value == 404) {
     sessions_.remove(call.owner, id);  // one that has ended
@@ -35,10 +36,15 @@ HttpReply Service::execute(Call& call) {
     held = sessions_.hold(call.owner, id);
   }
   if (!held) return reply_from(held.error());
-  const auto done = execute_in(*held, call.body, call.http);
+  const ServiceLimits& limits = options_.limits;
+  const double timeout_s =
+      std::min(number_in(call.body, "timeout", limits.execute_s), limits.execute_most_s);
+  call.body["timeout"] = timeout_s;
+  auto done = execute_in(*held, call.body, call.http);
   if (!done) return reply_from(done.error());
-  return json_reply(execute_view(id, done->answer, done->seconds,
-                                 number_in(call.body, "timeout", kDefaultTimeout)));
+  for (std::string* stream : {&done->answer.out, &done->answer.err})
+    if (stream->size() > limits.execute_output) stream->resize(limits.execute_output);
+  return json_reply(execute_view(id, done->answer, done->seconds, timeout_s));
 }
 
 void Service::add_execute() {
@@ -86,7 +92,7 @@ HttpReply Service::run(Call& call) {
     const auto done = execute_in(*held, call.body, call.http);
     reply = done ? json_reply(cell_view(done->answer, done->seconds)) : reply_from(done.error());
   }
-  sessions_.remove(call.owner, *id);
+  reply.after = [this, owner = call.owner, id = *id] { sessions_.remove(owner, id); };
   return reply;
 }
 

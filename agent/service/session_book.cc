@@ -127,7 +127,12 @@ Expected<std::string> SessionBook::create(const std::string& owner, const std::s
   if (!client) return give_up(client.error());
   entry->policy = request.policy;
   request.label = label(owner, name, life);
+  const auto begun = std::chrono::steady_clock::now();
   Expected<Session> session = Session::create(**client, std::move(request));
+  if (options_.started) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+    options_.started(session ? session->start() : "refused", took.count());
+  }
   if (!session) return give_up(unavailable(session.error()));
   entry->client = std::move(*client);
   entry->session.emplace(std::move(*session));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -24,6 +25,8 @@ class SessionBook {
     std::chrono::seconds patience{30};  // how long a request waits for one before it
     std::size_t most_of_owner = 32;
     std::string identity{};  // of this service among jaild's clients; the same at its next start
+    // Told of each jail: how it was had, or "refused", and the seconds that it took.
+    std::function<void(const std::string& start, double seconds)> started{};
   };
   explicit SessionBook(Options options) : options_(std::move(options)) {}
 

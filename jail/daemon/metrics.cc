@@ -1,10 +1,39 @@
 #include "jail/daemon/metrics.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 
 #include "jail/sys/fd.h"
 
 namespace jailrun {
+namespace {
+
+// Buckets hold all up to their bound, as Prometheus wants them.
+void report(const Histogram& histogram, const std::string& policy, const char* kind,
+            std::vector<MetricRow>& rows) {
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    below += histogram.counts[i];
+    std::string bound = "+Inf";
+    if (i < Histogram::kBounds.size()) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%g", Histogram::kBounds[i]);
+      bound = text;
+    }
+    rows.push_back({"jaild_start_seconds_bucket", policy, kind, static_cast<double>(below), bound});
+  }
+  rows.push_back({"jaild_start_seconds_sum", policy, kind, histogram.sum, {}});
+  rows.push_back({"jaild_start_seconds_count", policy, kind, static_cast<double>(below), {}});
+}
+
+}  // namespace
+
+void Histogram::observe(double seconds) {
+  const auto* const bound = std::ranges::lower_bound(kBounds, seconds);
+  ++counts[static_cast<std::size_t>(bound - kBounds.begin())];
+  sum += seconds;
+}
 
 void report(const Counters& counters, std::vector<MetricRow>& rows) {
   const auto add = [&](const char* name, double value, const std::string& policy = {},
@@ -20,6 +49,8 @@ void report(const Counters& counters, std::vector<MetricRow>& rows) {
   for (const auto& [policy, each] : counters.policies) {
     add("jaild_leases_total", static_cast<double>(each.parked_leases), policy, "parked");
     add("jaild_leases_total", static_cast<double>(each.forked_leases), policy, "forked");
+    if (each.parked_leases > 0) report(each.parked_starts, policy, "parked", rows);
+    if (each.forked_leases > 0) report(each.forked_starts, policy, "forked", rows);
     add("jaild_queue_seconds_total", each.queue_seconds, policy);
     add("jaild_built_total", static_cast<double>(each.built), policy);
     add("jaild_build_seconds_total", each.build_seconds, policy);

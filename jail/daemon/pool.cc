@@ -81,6 +81,7 @@ void JailPool::lend(bool parked, const Waiter& waiter) {
   parked_.pop_front();
   const double queued = static_cast<double>(monotonic_ns() - waiter.arrived_ns) / 1e9;
   count().queue_seconds += queued;
+  (parked ? count().parked_starts : count().forked_starts).observe(queued);
   ++(parked ? count().parked_leases : count().forked_leases);
   first.jail->state = PooledJail::State::Leased;
   waiter.done(Loan{first.world, first.jail, parked});

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "jail/daemon/encode.h"
+#include "jail/launch/plain.h"
 #include "jail/plan/find_policy.h"
 
 namespace jailrun {
@@ -39,8 +40,10 @@ Expected<void> make_directory(const std::string& path) {
     return std::unexpected(no_socket(directory, "cannot make " + directory));
   struct stat st{};
   // Whoever could rename the socket could answer in jaild's name.
-  if (::stat(directory.c_str(), &st) != 0 || (st.st_uid != ::geteuid() && st.st_uid != 0) ||
-      ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)) {
+  const bool found = ::stat(directory.c_str(), &st) == 0;
+  // In a sticky directory nobody renames what is another's.
+  if ((st.st_mode & S_ISVTX) != 0) st.st_mode &= ~static_cast<mode_t>(S_IWGRP | S_IWOTH);
+  if (!found || !only_we_could_change(st)) {
     return std::unexpected(Error{Stage::None, directory, 0,
                                  directory + " can be written by others than the daemon's user",
                                  "chmod go-w it, or give another --socket"});
@@ -372,7 +375,10 @@ std::vector<MetricRow> Server::metrics(const Peer& peer) const {
   };
   add("jaild_connections", static_cast<double>(connections_.size()));
   add("jaild_leases", static_cast<double>(leases_.size()));
-  add("jaild_memory_available_bytes", static_cast<double>(host_memory().available));
+  add("jaild_sessions", static_cast<double>(sessions_.size()));
+  const HostMemory memory = host_memory();
+  add("jaild_memory_available_bytes", static_cast<double>(memory.available));
+  add("jaild_memory_total_bytes", static_cast<double>(memory.total));
   report(counters_, rows);
   for (const auto& [key, pool] : pools_) {
     // Who else uses jaild, and how much, is for root to know.

@@ -93,6 +93,7 @@ class Sessions {
   static std::string new_id();  // 128 random bits in hex
   // A session may be begun for this user.
   bool admits(std::uint32_t uid) const;
+  std::size_t size() const { return sessions_.size(); }
   void add(const std::shared_ptr<LiveSession>& session);
   void remove(const LiveSession& session);
   // The jail of `session` has: so have all branches in it.

@@ -57,6 +57,8 @@ class Session {
   ~Session();
 
   const std::string& id() const { return lent_.session; }
+  // How its jail was had: "parked" or "forked".
+  const std::string& start() const { return lent_.start; }
   Expected<CellAnswer> execute(const std::string& code, const CellOptions& options = {});
   Expected<std::uint32_t> savepoint();
   Expected<void> rollback(std::uint32_t savepoint);

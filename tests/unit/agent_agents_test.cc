@@ -183,6 +183,16 @@ TEST_F(Agents, AreToldWhenNoRunIsLeft) {
   EXPECT_THAT(analyst.messages().at(4).text, HasSubstr("No run is left"));
 }
 
+TEST_F(Agents, AreToldOfCodeThatIsTooLong) {
+  ScriptedModel model({calls({python(std::string(300 << 10, '#'))}), says("done")});
+  Notebook notebook;
+  auto shared = bench(notebook);
+  Analyst analyst(shared, model);
+  ASSERT_TRUE(analyst.ask("q", {}));
+  EXPECT_TRUE(notebook.ran.empty());
+  EXPECT_THAT(analyst.messages().at(3).text, HasSubstr("longer than 256 KiB"));
+}
+
 TEST_F(Agents, GoOnInTheSameConversation) {
   ScriptedModel model({says("3"), says("4")});
   Notebook notebook;

@@ -67,6 +67,25 @@ TEST_F(Datasets, AreReadInTheOrderOfTheirColumnsAndOpenedByTheirHash) {
   EXPECT_THAT(version_hash(set).error().message, HasSubstr("cannot read ./a.csv of data set two"));
 }
 
+TEST_F(Datasets, GiveAJailWhatWasHashedWhateverTakesItsNameMeanwhile) {
+  // sha256 of "x\n1\n"
+  registry(R"({"datasets":[{"id":"one","version_hash":
+    "daff832f802000e645771a60983c76c963f6ee602a6230e45237bd360e91cc1a",
+    "files":[{"name":"a.csv","path":"a.csv"}]}]})");
+  const auto loaded = DatasetRegistry::load({dir_.string()});
+  ASSERT_TRUE(loaded) << loaded.error().line();
+  auto opened = loaded->open("one");
+  ASSERT_TRUE(opened) << opened.error().line();
+  put("other.csv", "x\n9\n");
+  fs::rename(dir_ / "other.csv", dir_ / "a.csv");
+  EXPECT_THAT(loaded->open("one").error().message, HasSubstr("are not those"));
+  const auto inputs = inputs_of(*opened);
+  *opened = Dataset();  // an input holds what it names by itself
+  std::ifstream given(inputs.at(0).source);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(given), {}), "x\n1\n");
+  EXPECT_EQ(inputs[0].origin, (dir_ / "a.csv").string());
+}
+
 TEST_F(Datasets, CannotNameAFileOfAnother) {
   fs::create_symlink("/etc/passwd", dir_ / "link.csv");
   fs::create_directory_symlink("/etc", dir_ / "etc");

@@ -189,6 +189,16 @@ TEST(OfflineTranslator, UnderstandsCorrelationDistributionAndPlots) {
              });
 }
 
+TEST(OfflineTranslator, CountsWhatIsOnlyNamed) {
+  DataTable table = tips();
+  table.columns.push_back(number("ticket_id", 1000));
+  const auto query = read_question("tickets by day", table);
+  ASSERT_TRUE(query) << query.error();
+  EXPECT_EQ(query->aggregate, "count");
+  EXPECT_TRUE(query->measures.empty());
+  EXPECT_EQ(read_question("total ticket_id by day", table)->aggregate, "sum");
+}
+
 TEST(OfflineTranslator, SaysWhatItAssumed) {
   auto part = read_question("average bill by day", tips());
   ASSERT_TRUE(part);

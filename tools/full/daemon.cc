@@ -5,6 +5,7 @@
 #include <string>
 
 #include "jail/daemon/client.h"
+#include "jail/daemon/exposition.h"
 #include "jail/sys/units.h"
 #include "tools/full/verbs.h"
 
@@ -75,51 +76,25 @@ int ps(bool json) {
   return 0;
 }
 
-// A value as Prometheus reads it.
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.15g", value);
-  return text;
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : plain(text)) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out;
-}
-
-std::string labels(const Metric& metric) {
-  std::string text;
-  const auto add = [&](const char* name, const std::string& value) {
-    if (!value.empty()) text += (text.empty() ? "" : ",") + (name + ("=\"" + escaped(value)) + '"');
-  };
-  add("policy", metric.policy);
-  add("kind", metric.kind);
-  add("text", metric.text);
-  return text.empty() ? "" : "{" + text + "}";
-}
-
 int stats(bool json) {
   Expected<Client> client = Client::connect();
   if (!client) return fail(client.error().line());
   const Expected<Metrics> metrics = client->stats();
   if (!metrics) return fail(metrics.error().line());
-  Json all = Json::array();
-  for (const Metric& each : *metrics) {
-    if (json) {
-      all.push_back({{"name", each.name},
-                     {"policy", each.policy},
-                     {"kind", each.kind},
-                     {"value", each.value},
-                     {"text", each.text}});
-    } else {
-      std::printf("%s%s %s\n", each.name.c_str(), labels(each).c_str(), number(each.value).c_str());
-    }
+  if (!json) {
+    Exposition exposition;
+    expose(*metrics, exposition);
+    std::fputs(exposition.text().c_str(), stdout);
+    return 0;
   }
-  if (json) print(all);
+  Json all = Json::array();
+  for (const Metric& each : *metrics)
+    all.push_back({{"name", each.name},
+                   {"policy", each.policy},
+                   {"kind", each.kind},
+                   {"value", each.value},
+                   {"text", each.text}});
+  print(all);
   return 0;
 }
 

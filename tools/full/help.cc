@@ -22,8 +22,8 @@ const std::vector<VerbGroup>& groups() {
       {"look before and after", {"explain", "doctor"}},
       {"an interpreter that stays, in a jail of jaild", {"session", "repl"}},
       {"files that stay between executions", {"files"}},
-      {"jails that jaild has ready", {"ps", "stats", "kill"}},
-      {"set up", {"rootfs", "completion"}},
+      {"jails that jaild has ready", {"ps", "top", "stats", "kill"}},
+      {"set up", {"rootfs", "config", "completion"}},
   };
   return all;
 }

@@ -55,6 +55,12 @@ void add_verbs(CLI::App& app, int& status) {
 #ifdef JAILRUN_VERB_DAEMON
   add_daemon(app, status);
 #endif
+#ifdef JAILRUN_VERB_TOP
+  add_top(app, status);
+#endif
+#ifdef JAILRUN_VERB_CONFIG
+  add_config(app, status);
+#endif
   add_doctor(app, status);
   add_completion(app, status);
 }

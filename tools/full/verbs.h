@@ -14,7 +14,9 @@ void add_completion(CLI::App& app, int& status);
 void add_doctor(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
 void add_files(CLI::App& app, int& status);
-void add_daemon(CLI::App& app, int& status);   // ps, stats, kill
+void add_daemon(CLI::App& app, int& status);  // ps, stats, kill
+void add_top(CLI::App& app, int& status);
+void add_config(CLI::App& app, int& status);
 void add_session(CLI::App& app, int& status);  // session, repl
 void add_packages(CLI::App& app, int& status);
 void add_rootfs(CLI::App& app, int& status);

@@ -1,15 +1,19 @@
 // jailagent: the HTTP service, without any privilege; and the keys to it.
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <filesystem>
 #include <mutex>
+#include <set>
 #include <thread>
 
+#include "agent/base/text.h"
+#include "agent/record/redact.h"
+#include "agent/service/limits.h"
 #include "agent/service/service.h"
+#include "tools/config.h"
+#include "tools/log_options.h"
 #include "tools/service_manager.h"
 
 namespace {
@@ -17,15 +21,19 @@ namespace {
 using namespace jailrun;
 using namespace jailrun::service;
 
-constexpr int kOurFailure = 125;
+constexpr int kOurFailure = 125, kBadConfig = 2;
 
 struct Asked {
   std::string listen = "127.0.0.1:8000", unix_socket, keys, key, name;
   HttpOptions http;
   ServiceOptions service;
-  std::vector<std::string> hosts, scopes;
+  std::vector<std::string> hosts, scopes, origins;
+  // Of settings that a reload may change: those that the command line or the environment have given
+  // stay as they are.
+  std::set<std::string> fixed;
   double rate = 0;
   long idle_s = 30 * 60;
+  LogOptions log;
 };
 
 int fail(const Error& error) {
@@ -57,7 +65,55 @@ bool parse_listen(Asked& asked) {
   return true;
 }
 
+bool is_origin(const std::string& text) {
+  const std::size_t host = text.starts_with("https://") ? 8 : text.starts_with("http://") ? 7 : 0;
+  return host != 0 && text.size() > host &&
+         text.find_first_of("/*,? \t", host) == std::string::npos;
+}
+
+Expected<LiveOptions> live_options(const std::vector<std::string>& hosts,
+                                   const std::vector<std::string>& origins, double rate) {
+  for (const std::string& each : origins) {
+    if (is_origin(each)) continue;
+    return std::unexpected(Error{Stage::None, "--cors-origin", 0, each + " is no origin",
+                                 "write https://app.example or http://localhost:3000"});
+  }
+  return LiveOptions{{hosts.begin(), hosts.end()}, {origins.begin(), origins.end()}, rate};
+}
+
+// What the file says by now, for what nobody else has said.
+void reload(const Asked& asked, Service& service) {
+  const config::Config config = config::read(config::files(), false);
+  for (const Error& each : config.faults) spdlog::error("{}", each.line());
+  if (!config.faults.empty()) return spdlog::error("the settings stay as they were");
+  const auto text = [&](const char* variable) {
+    const auto found = config.values.find(variable);
+    return found == config.values.end() ? std::string() : found->second.text;
+  };
+  const auto list = [&](const char* variable, const std::vector<std::string>& given) {
+    if (asked.fixed.contains(variable)) return given;
+    return CLI::detail::split(text(variable), ',');
+  };
+  auto hosts = list("JAILAGENT_HOST", asked.hosts);
+  auto origins = list("JAILAGENT_CORS_ORIGIN", asked.origins);
+  std::erase(hosts, "");
+  std::erase(origins, "");
+  const double rate = asked.fixed.contains("JAILAGENT_RATE")
+                          ? asked.service.rate
+                          : std::strtod(text("JAILAGENT_RATE").c_str(), nullptr);
+  auto live = live_options(hosts, origins, rate);
+  if (!live) return spdlog::error("{}; the settings stay as they were", live.error().line());
+  service.reload(std::move(*live));
+  spdlog::info("hosts, origins and rate are as the configuration has them");
+}
+
 int serve(Asked& asked) {
+  const auto without_keys = [redactor =
+                                 agent::Redactor::from_environment()](const std::string& text) {
+    return agent::printable(redactor.text(text));
+  };
+  if (const auto log = open_log("jailagent", asked.log, true, without_keys); !log)
+    return fail(log.error());
   if (!parse_listen(asked)) {
     return fail(Error{Stage::None, "--listen", 0, asked.listen + " is no ADDRESS:PORT",
                       "write --listen 127.0.0.1:8000"});
@@ -79,17 +135,25 @@ int serve(Asked& asked) {
   asked.service.store_options = *limits;
   if (const auto store = store::FileStore::open(asked.service.store, *limits); !store)
     return fail(store.error());
-  asked.service.hosts = {asked.hosts.begin(), asked.hosts.end()};
+  auto live = live_options(asked.hosts, asked.origins, asked.service.rate);
+  if (!live) return fail(live.error());
+  asked.service.hosts = live->hosts;
+  asked.service.cors_origins = live->cors_origins;
+  if (const auto given = limits_of_environment(asked.service); !given) return fail(given.error());
+  HttpLoad load;
+  asked.http.load = &load;
+  asked.service.load = &load;
   asked.service.sessions.idle = std::chrono::seconds(asked.idle_s);
   asked.service.version = JAILRUN_VERSION;
   asked.http.unix_socket = asked.unix_socket;
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("jailagent"));
+  asked.http.uploads = asked.service.store;  // its disk, not the memory that /tmp may be
   // Its data makes a service what it is, wherever it listens.
   std::error_code ignored;
   asked.service.sessions.identity =
       std::filesystem::weakly_canonical(asked.service.store, ignored).string();
   Service service(asked.service, std::move(*keys));
   service.recover();
+  asked.http.reload = [&asked, &service] { reload(asked, service); };
   std::jthread sweeper([&service](const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any wake;
@@ -145,36 +209,79 @@ int main(int argc, char** argv) {
   CLI::App app("The HTTP service of jailrun: a client of jaild, without any privilege");
   app.set_version_flag("--version", JAILRUN_VERSION);
   app.require_subcommand(1);
+  // Before threads and options: both take what it sets.
+  const auto from_file = config::apply();
+  if (!from_file) {
+    std::fprintf(stderr, "jailagent: %s\n", from_file.error().line().c_str());
+    return kBadConfig;
+  }
   Asked asked;
   asked.keys = default_keys();
+  if (const char* minutes = std::getenv("SESSION_TIMEOUT_MINUTES");
+      minutes != nullptr && std::atol(minutes) > 0)
+    asked.idle_s = std::atol(minutes) * 60;
+  for (const char* variable : {"JAILAGENT_HOST", "JAILAGENT_CORS_ORIGIN", "JAILAGENT_RATE"})
+    if (std::getenv(variable) != nullptr && !from_file->contains(variable))
+      asked.fixed.insert(variable);
   int status = 0;
   CLI::App* serve_verb = app.add_subcommand("serve", "Serve until SIGTERM");
   serve_verb->add_option("--listen", asked.listen, "ADDRESS:PORT; port 0: any")
       ->envname("JAILAGENT_LISTEN")
       ->capture_default_str();
-  serve_verb->add_option("--unix", asked.unix_socket,
-                         "a unix socket as well; no key is asked there");
-  serve_verb->add_option("--host", asked.hosts,
-                         "a name that the service goes by, besides localhost");
-  serve_verb->add_option("--keys", asked.keys, "the file of keys")->capture_default_str();
+  serve_verb
+      ->add_option("--unix", asked.unix_socket, "a unix socket as well; no key is asked there")
+      ->envname("JAILAGENT_UNIX");
+  const auto* hosts =
+      serve_verb
+          ->add_option("--host", asked.hosts, "a name that the service goes by, besides localhost")
+          ->envname("JAILAGENT_HOST")
+          ->delimiter(',');
+  const auto* origins =
+      serve_verb
+          ->add_option("--cors-origin", asked.origins,
+                       "an origin whose pages may ask: https://app.example; default: none")
+          ->envname("JAILAGENT_CORS_ORIGIN")
+          ->delimiter(',');
+  serve_verb->add_option("--keys", asked.keys, "the file of keys")
+      ->envname("JAILAGENT_KEYS")
+      ->capture_default_str();
   serve_verb->add_option("--store", asked.service.store, "root of the file store");
   serve_verb->add_option(
       "--record", asked.service.record,
       "file of runs and threads (default: CAPSULE_DB_PATH, else as `jailrun runs`)");
   serve_verb->add_option("--jaild", asked.service.sessions.jaild, "jaild's socket")
+      ->envname("JAILRUN_SOCKET")
       ->capture_default_str();
   serve_verb->add_option("--policy", asked.service.policy, "where none is named")
+      ->envname("JAILAGENT_POLICY")
       ->capture_default_str();
   serve_verb->add_option("--execute-policy", asked.service.execute_policy, "of /execute")
+      ->envname("JAILAGENT_EXECUTE_POLICY")
       ->capture_default_str();
-  serve_verb->add_option("--rate", asked.service.rate, "requests a second of each key; 0: any")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+  const auto* rate =
+      serve_verb->add_option("--rate", asked.service.rate, "requests a second of each key; 0: any")
+          ->envname("JAILAGENT_RATE")
+          ->capture_default_str()
+          ->check(CLI::NonNegativeNumber);
   serve_verb->add_option("--session-idle", asked.idle_s, "seconds")->capture_default_str();
   serve_verb->add_option("--threads", asked.http.threads, "requests answered at once")
+      ->envname("JAILAGENT_THREADS")
       ->capture_default_str()
       ->check(CLI::Range(1, 512));
-  serve_verb->callback([&] { status = serve(asked); });
+  add_log_options(*serve_verb, asked.log);
+  serve_verb->callback([&] {
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    const auto is_given = [&](const CLI::Option* option) {
+      const std::string name = "--" + option->get_lnames().front();
+      return std::ranges::any_of(words, [&](const std::string& word) {
+        return word == name || word.starts_with(name + "=");
+      });
+    };
+    if (is_given(hosts)) asked.fixed.insert("JAILAGENT_HOST");
+    if (is_given(origins)) asked.fixed.insert("JAILAGENT_CORS_ORIGIN");
+    if (is_given(rate)) asked.fixed.insert("JAILAGENT_RATE");
+    status = serve(asked);
+  });
   CLI::App* keys = app.add_subcommand("keys", "Who may use it from elsewhere than loopback");
   keys->add_option("--keys", asked.keys, "the file of keys")->capture_default_str();
   keys->require_subcommand(1);

@@ -1,5 +1,4 @@
 // jaild: keeps fresh jails ready and lends them. One thread, no network, no guest's byte.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -9,6 +8,10 @@
 
 #include "jail/daemon/server.h"
 #include "jail/daemon/wire.h"
+#include "jail/launch/plain.h"
+#include "tools/config.h"
+#include "tools/jaild/installed.h"
+#include "tools/log_options.h"
 #include "tools/service_manager.h"
 
 namespace {
@@ -24,37 +27,56 @@ void raise_descriptors() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto config = jailrun::config::apply(); !config) {
+    std::fprintf(stderr, "jaild: %s\n", config.error().line().c_str());
+    return 2;
+  }
   jailrun::ServerOptions options;
-  options.socket = jailrun::wire::socket_path();
+  options.socket = jailrun::wire::own_socket_path();
   options.trusted = {0, ::geteuid()};
   std::string mode = "0660";
   std::vector<std::uint32_t> trusted;
   auto import_seconds = options.pool.import_deadline.count();
   auto idle_seconds = options.session_idle.count();
   bool verbose = false;
+  jailrun::LogOptions log;
 
   CLI::App app("Keeps fresh jails ready and lends them over a unix socket.", "jaild");
   app.set_version_flag("--version", std::string("jaild ") + JAILRUN_VERSION);
-  app.add_option("--socket", options.socket, "path of the socket")->capture_default_str();
-  app.add_option("--mode", mode, "mode of the socket, octal")->capture_default_str();
-  app.add_option("--group", options.group, "group of the socket: who may ask for jails");
+  app.add_option("--socket", options.socket, "path of the socket")
+      ->envname("JAILRUN_SOCKET")
+      ->capture_default_str();
+  app.add_option("--mode", mode, "mode of the socket, octal")
+      ->envname("JAILD_MODE")
+      ->capture_default_str();
+  app.add_option("--group", options.group, "group of the socket: who may ask for jails")
+      ->envname("JAILD_GROUP");
   app.add_option("--warm", options.warm,
-                 "policies to make ready at once; default: all with pool.min above 0");
-  app.add_option("--trust-owner", trusted, "uids that may say whose jail it is; root always may");
+                 "policies to make ready at once; default: all with pool.min above 0")
+      ->envname("JAILD_WARM")
+      ->delimiter(',');
+  app.add_option("--trust-owner", trusted, "uids that may say whose jail it is; root always may")
+      ->envname("JAILD_TRUST_OWNER")
+      ->delimiter(',');
   app.add_flag("--on-demand", options.pool.on_demand,
-               "keep no jail waiting: clone each when it is asked for; for hosts short of memory");
+               "keep no jail waiting: clone each when it is asked for; for hosts short of memory")
+      ->envname("JAILD_ON_DEMAND");
   app.add_option("--import-deadline", import_seconds,
                  "seconds after which an interpreter that still imports is taken to hang")
+      ->envname("JAILD_IMPORT_DEADLINE")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   app.add_option("--sessions-per-user", options.sessions_of_user,
                  "how many sessions a user may have")
+      ->envname("JAILD_SESSIONS_PER_USER")
       ->capture_default_str();
   app.add_option("--session-idle", idle_seconds,
                  "seconds after which a session that nobody uses is closed")
+      ->envname("JAILD_SESSION_IDLE")
       ->check(CLI::Range(1, 30 * 24 * 3600))
       ->capture_default_str();
-  app.add_flag("-v,--verbose", verbose, "log each client");
+  app.add_flag("-v,--verbose", verbose, "log each client: --log-level debug");
+  jailrun::add_log_options(app, log);
   CLI11_PARSE(app, argc, argv);
 
   char* end = nullptr;
@@ -66,11 +88,18 @@ int main(int argc, char** argv) {
   options.pool.import_deadline = std::chrono::seconds(import_seconds);
   options.session_idle = std::chrono::seconds(idle_seconds);
   options.trusted.insert(trusted.begin(), trusted.end());
-  spdlog::set_default_logger(spdlog::stderr_logger_st("jaild"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-  spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+  if (verbose) log.level = "debug";
+  if (const auto opened = jailrun::open_log("jaild", log, true); !opened) {
+    std::fprintf(stderr, "jaild: %s\n", opened.error().line().c_str());
+    return 2;
+  }
   raise_descriptors();
 
+  if (!jailrun::can_build_jails()) {
+    const auto entered = jailrun::enter_as_plain_user(argv, jailrun::installed_files(), true);
+    spdlog::error("{}", entered.error().line());
+    return 1;
+  }
   const auto listener = jailrun::service_manager::listener(options.socket);
   if (!listener) {
     spdlog::error("{}", listener.error().line());

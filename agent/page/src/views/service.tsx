@@ -10,11 +10,9 @@ const words: Record<string, string> = {
   unreachable: "The service does not answer.",
 };
 
-function value(name: string, policy?: string, kind?: string): number {
+function value(name: string, policy?: string): number {
   const fits = (row: (typeof state.metrics)[number]) =>
-    row.name === name &&
-    (policy === undefined || row.labels.policy === policy) &&
-    (kind === undefined || row.labels.kind === kind);
+    row.name === name && (policy === undefined || row.labels.policy === policy);
   return state.metrics.filter(fits).reduce((sum, row) => sum + row.value, 0);
 }
 
@@ -26,7 +24,7 @@ function Policies() {
   const ended = (policy: string) =>
     state.metrics.filter(
       (row) =>
-        row.name === "jailrun_jaild_ended_total" && row.labels.policy === policy && row.value > 0,
+        row.name === "jaild_ended_total" && row.labels.policy === policy && row.value > 0,
     );
   return (
     <section aria-label="Policies">
@@ -46,13 +44,13 @@ function Policies() {
             {names.map((policy) => (
               <tr>
                 <th scope="row">{policy}</th>
-                <td class="num">{value("jailrun_jaild_parked", policy)}</td>
-                <td class="num">{value("jailrun_jaild_leased", policy)}</td>
-                <td class="num">{value("jailrun_jaild_waiting", policy)}</td>
-                <td class="num">{value("jailrun_jaild_leases_total", policy)}</td>
+                <td class="num">{value("jaild_parked", policy)}</td>
+                <td class="num">{value("jaild_leased", policy)}</td>
+                <td class="num">{value("jaild_waiting", policy)}</td>
+                <td class="num">{value("jaild_leases_total", policy)}</td>
                 <td>
                   {ended(policy)
-                    .map((row) => `${row.labels.kind?.replaceAll("_", " ")} ${row.value}`)
+                    .map((row) => `${row.labels.verdict?.replaceAll("_", " ")} ${row.value}`)
                     .join(", ")}
                 </td>
               </tr>
@@ -71,12 +69,12 @@ export function ServiceView() {
     return () => clearInterval(timer);
   }, []);
   const status: string = state.health?.status ?? "";
-  const memory = value("jailrun_jaild_memory_available_bytes");
+  const memory = value("jaild_memory_available_bytes");
   const facts: [string, string][] = [
     ["Up for", seconds(value("jailagent_uptime_seconds"))],
     ["Sessions", String(value("jailagent_sessions"))],
-    ["Jails in use", String(value("jailrun_jaild_leased"))],
-    ["Jails ready", String(value("jailrun_jaild_parked"))],
+    ["Jails in use", String(value("jaild_leased"))],
+    ["Jails ready", String(value("jaild_parked"))],
     ["Memory left on the host", memory ? bytes(memory) : "unknown"],
     [
       "Replies",
