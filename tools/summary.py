@@ -22,7 +22,7 @@ def skip_reason(text):
 def read_results(path):
     """(name, state, text) of each test of a ctest --output-junit file; its build's name leads the name."""
     suite = ET.parse(path).getroot()
-    build = re.sub(r".*/([^/]+)\.xml$", r"\1", path)
+    build = re.sub(r".*/([^/.]+)(?:\.\d+)?\.xml$", r"\1", path)  # release.1 is a share of release
     for case in suite.iter("testcase"):
         name = f"{build}:{case.get('name')}"
         text = case.findtext("system-out") or ""
