@@ -359,7 +359,8 @@ def unleased(locks, uid):
 def orphans():
     """Processes with a guest's uid for which no owner holds the lease, and groups without an owner."""
     found = []
-    with open("/run/jailrun/uids", "r+b") as locks:
+    # Before the first jail of this host there is no such file, and nobody holds a lock.
+    with open(os.open("/run/jailrun/uids", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as locks:
         for path in glob.glob("/proc/[0-9]*"):
             try:
                 uid = os.stat(path).st_uid
