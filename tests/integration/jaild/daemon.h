@@ -48,10 +48,10 @@ class Daemon {
   std::unique_ptr<Live> live_;
 };
 
-// Polls, at most twenty seconds, for something that another process does.
+// Polls, at most a minute, for something that another process does.
 template <typename Condition>
 bool soon(Condition condition) {
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 6000; ++i) {
     if (condition()) return true;
     ::poll(nullptr, 0, 10);
   }
