@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "jail/confine/ids.h"
+#include "jail/confine/mounts.h"
 #include "jail/sys/uapi.h"
 #include "jail/sys/units.h"
 
@@ -47,20 +48,6 @@ Expected<Fd> open_regular(const std::string& path, const char* what, struct stat
   return file;
 }
 
-Fd detached_mount(const Fd& file) {
-  return Fd(static_cast<int>(
-      ::syscall(SYS_open_tree, file.get(), "",
-                uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
-}
-
-bool set_attributes(const Fd& tree, std::uint64_t attributes, int userns) {
-  const uapi::mount_attr attr{.attr_set = attributes,
-                              .attr_clr = 0,
-                              .propagation = uapi::kMsPrivate,
-                              .userns_fd = static_cast<std::uint64_t>(userns < 0 ? 0 : userns)};
-  return ::syscall(SYS_mount_setattr, tree.get(), "", uapi::kAtEmptyPath, &attr, sizeof attr) == 0;
-}
-
 // A user namespace whose only mapping is `from` (on disk) to `to` (as seen): what an id-mapped
 // mount needs.
 Fd id_mapping(const struct stat& st, std::uint32_t to) {
@@ -95,18 +82,12 @@ Fd id_mapping(const struct stat& st, std::uint32_t to) {
 // or where it has no name any more.
 Fd mounted(const Fd& file, const struct stat& st, std::uint32_t host_uid) {
   if (st.st_nlink == 0) return {};
-  constexpr std::uint64_t kReadOnly =
-      uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev | uapi::kMountNoexec;
-  Fd tree = detached_mount(file);
-  if (!tree.valid()) return {};
   // A plain user's guest with that user's own id may read what its owner may.
   const bool its_own = st.st_uid == host_uid && (st.st_mode & S_IRUSR) != 0;
-  if ((st.st_mode & S_IROTH) != 0 || its_own)
-    return set_attributes(tree, kReadOnly, -1) ? std::move(tree) : Fd();
+  if ((st.st_mode & S_IROTH) != 0 || its_own) return read_only_mount(file, uapi::kMountNoexec);
   const Fd userns = id_mapping(st, host_uid);
-  if (!userns.valid() || !set_attributes(tree, kReadOnly | uapi::kMountIdmap, userns.get()))
-    return {};
-  return tree;
+  if (!userns.valid()) return {};
+  return read_only_mount(file, uapi::kMountNoexec | uapi::kMountIdmap, userns.get());
 }
 
 Expected<std::string> read_whole(const Fd& file, const std::string& path, std::uint64_t limit,

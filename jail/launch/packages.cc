@@ -1,18 +1,17 @@
 #include "jail/launch/packages.h"
 
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <sstream>
 
+#include "jail/confine/mounts.h"
 #include "jail/launch/parts.h"
 #include "jail/launch/plain.h"
 #include "jail/plan/find_policy.h"
 #include "jail/plan/nearest.h"
-#include "jail/sys/uapi.h"
 
 namespace jailrun {
 namespace {
@@ -73,16 +72,8 @@ Expected<Input> open_layer(const Plan& plan, const std::string& name) {
   Input layer;
   layer.name = name;
   layer.is_package = true;
-  layer.tree = Fd(static_cast<int>(
-      ::syscall(SYS_open_tree, dir.get(), "",
-                uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
-  const uapi::mount_attr attr{
-      .attr_set = uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev,
-      .attr_clr = 0,
-      .propagation = uapi::kMsPrivate,
-      .userns_fd = 0};
-  if (!layer.tree.valid() || ::syscall(SYS_mount_setattr, layer.tree.get(), "", uapi::kAtEmptyPath,
-                                       &attr, sizeof attr) != 0) {
+  layer.tree = read_only_mount(dir);
+  if (!layer.tree.valid()) {
     return std::unexpected(unavailable(name, errno, "layer " + path + " cannot be mounted",
                                        "run `jailrun doctor` to see what this host allows"));
   }

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "jail/confine/mounts.h"
 #include "jail/confine/net.h"
 #include "jail/launch/parts.h"
 #include "jail/launch/plain.h"
@@ -47,16 +48,8 @@ Expected<Fd> open_own(const std::string& path, int flags) {
 // The directory as a mount of its own, which the keeper moves into its world.
 Expected<Fd> detach_tools(const std::string& path) {
   TRY(const Fd dir, open_own(path, O_PATH | O_DIRECTORY));
-  Fd mount(static_cast<int>(
-      ::syscall(SYS_open_tree, dir.get(), "",
-                uapi::kAtEmptyPath | uapi::kOpenTreeClone | uapi::kOpenTreeCloexec)));
-  const uapi::mount_attr attr{
-      .attr_set = uapi::kMountRdonly | uapi::kMountNosuid | uapi::kMountNodev,
-      .attr_clr = 0,
-      .propagation = uapi::kMsPrivate,
-      .userns_fd = 0};
-  if (!mount.valid() ||
-      ::syscall(SYS_mount_setattr, mount.get(), "", uapi::kAtEmptyPath, &attr, sizeof attr) != 0) {
+  Fd mount = read_only_mount(dir);
+  if (!mount.valid()) {
     return std::unexpected(
         sys_error(Stage::MountData, path, "cannot make a mount of " + path, "run as root"));
   }
