@@ -6,6 +6,7 @@
 
 #include "agent/agents/direct_python.h"
 #include "agent/base/text.h"
+#include "agent/base/variable.h"
 #include "agent/llm/json.h"
 #include "agent/sql/policy.h"
 #include "agent/sql/query_plan.h"
@@ -163,7 +164,9 @@ std::optional<DirectMessage> direct_message(std::string_view message) {
 
 JailOptions direct_options(JailOptions options, DirectMode mode) {
   if (options.policy.empty() && mode == DirectMode::Python) options.policy = "csv-strict";
-  if (options.timeout.empty()) options.timeout = "10s";
+  if (options.timeout.empty())
+    options.timeout =
+        std::to_string(number_from_environment("RUN_TIMEOUT_SECONDS", 10, 1, 60)) + "s";
   return options;
 }
 

@@ -38,8 +38,8 @@ struct DirectLimits {
   Deadline deadline = Deadline::max();
 };
 
-// The jails for it: `options` with, where they name none, the policy csv-strict for Python and ten
-// seconds.
+// The jails for it: `options` with, where they name none, the policy csv-strict for Python and
+// RUN_TIMEOUT_SECONDS of the environment, 1 to 60, or ten seconds.
 JailOptions direct_options(JailOptions options, DirectMode mode);
 
 // Runs it in `where`, made of such options: what is wrong with the message or came of it is a

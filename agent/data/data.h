@@ -50,6 +50,7 @@ struct DataTable {
   std::vector<std::vector<std::string>> head;
   std::string error;     // why it could not be read; then nothing else is known
   bool renamed = false;  // column names that were not text
+  bool typed = false;    // the columns' dtypes are DuckDB's, by the registry of a data set
 };
 
 extern const std::string_view kDescribeScript;

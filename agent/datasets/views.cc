@@ -47,6 +47,7 @@ std::vector<DataTable> tables_of(const Dataset& dataset) {
       table.columns.push_back(std::move(column));
     }
     table.columns_total = table.columns.size();
+    table.typed = true;
     tables.push_back(std::move(table));
   }
   name_for_sql(tables);

@@ -227,52 +227,6 @@ json table_in(const std::string& out) {
   return {{"columns", columns}, {"rows", rows}, {"row_count", rows.size()}};
 }
 
-Expected<Circumstances> circumstances(const JailOptions& jails, const std::vector<Input>& inputs,
-                                      const Cancel& cancel) {
-  Circumstances around;
-  around.policy = jails.policy.empty() ? "python" : jails.policy;
-  around.sets = jails.sets;
-  around.timeout = jails.timeout;
-  around.data = json::array();
-  for (const auto& input : inputs) {
-    const Fd file(open(input.source.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    struct stat status{};
-    if (!file.valid() || fstat(file.get(), &status) != 0)
-      return std::unexpected(sys_error(Stage::None, input.source,
-                                       "cannot read data file " + input.source,
-                                       "check its permissions"));
-    TRY(std::string digest, rootfs::sha256_of(file.get(), input.source));
-    std::error_code failed;
-    const auto origin = input.origin.empty()
-                            ? std::filesystem::absolute(input.source, failed).string()
-                            : input.origin;
-    around.data.push_back({{"name", input.name},
-                           {"bytes", static_cast<std::uint64_t>(status.st_size)},
-                           {"sha256", std::move(digest)},
-                           {"origin", origin}});
-  }
-  Command command;
-  command.argv = {jails.jailrun, "explain", "--json", around.policy};
-  for (const auto& set : jails.sets) command.argv.insert(command.argv.end(), {"--set", set});
-  for (const char* name : {"PATH", "HOME", "JAILRUN_POLICY_DIR", "JAILRUN_STATE_DIR"})
-    if (const char* value = std::getenv(name))
-      command.environment.push_back(std::string(name) + "=" + value);
-  TRY(Finished told, run_command(command, cancel));
-  const json policy = parse_json(told.out);
-  if (told.wait_status != 0 || !policy.is_object())
-    return std::unexpected(
-        Error{Stage::None, around.policy, 0,
-              "no policy " + around.policy + ": " + tail(printable(told.err), 400),
-              "`jailrun explain --list` names those that are installed"});
-  rootfs::Sha256 digest;
-  digest.update(dump_json(policy));
-  around.policy_sha256 = digest.hex();
-  const auto image = text_member(policy, "image");
-  if (const auto store = rootfs::Store::of_user())
-    if (const auto now = store->current(image)) around.image = now->name + "-" + now->key;
-  return around;
-}
-
 Captured capture(const Answered& answered, const Circumstances& around) {
   const Asked& asked = answered.asked;
   Captured out{empty_capsule(asked.question, around), {}};

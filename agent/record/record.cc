@@ -61,12 +61,8 @@ Error refuse(const std::string& path, std::string message) {
 // Made here, so that nobody else can read it from its first byte on; SQLite gives its other files
 // the same mode.
 Expected<void> prepare(const std::string& path) {
-  std::error_code failed;
-  const auto dir = fs::path(path).parent_path();
-  if (!dir.empty() && !fs::exists(dir, failed)) {
-    fs::create_directories(dir, failed);
-    fs::permissions(dir, fs::perms::owner_all, failed);
-  }
+  if (const auto dir = fs::path(path).parent_path(); !dir.empty())
+    TRY_VOID(store::make_directory(dir.string()));
   const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600));
   struct stat status{};
   if (!file.valid() || ::fstat(file.get(), &status) != 0)

@@ -16,7 +16,9 @@
 
 namespace jailrun::agent {
 
-inline constexpr std::size_t kHistoryWindow = 12;  // messages of a thread that a model is told
+// Messages of a thread that a model is told: THREAD_HISTORY_WINDOW of the environment, 2 to 200,
+// or 12.
+std::size_t history_window();
 
 struct RunHead {
   std::string owner, thread_id, question, dataset_id{}, model{}, query_mode = "chat";
@@ -79,7 +81,7 @@ class Record {
   // The latest `limit`, oldest first.
   Expected<std::vector<ThreadMessage>> messages(const std::string& owner,
                                                 const std::string& thread_id, std::size_t limit);
-  // The last kHistoryWindow of them as a model is told them, beginning with a question.
+  // The last history_window() of them as a model is told them, beginning with a question.
   Expected<std::vector<Message>> history(const std::string& owner, const std::string& thread_id);
   // What was said in a run is said no more in its thread; the run stays.
   Expected<void> unsay(const std::string& owner, const std::string& run_id);

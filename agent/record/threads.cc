@@ -1,4 +1,5 @@
 // The part of Record that is about threads.
+#include "agent/base/variable.h"
 #include "agent/llm/json.h"
 #include "agent/record/record.h"
 
@@ -26,6 +27,10 @@ constexpr const char* kThreads =
     " FROM threads t WHERE owner = ?1 ";
 
 }  // namespace
+
+std::size_t history_window() {
+  return number_from_environment("THREAD_HISTORY_WINDOW", 12, 2, 200);
+}
 
 Expected<std::optional<ThreadRow>> Record::find_thread(const std::string& owner,
                                                        const std::string& id) {
@@ -91,7 +96,7 @@ Expected<std::vector<ThreadMessage>> Record::messages(const std::string& owner,
 
 Expected<std::vector<Message>> Record::history(const std::string& owner,
                                                const std::string& thread_id) {
-  TRY(const auto all, messages(owner, thread_id, kHistoryWindow));
+  TRY(const auto all, messages(owner, thread_id, history_window()));
   std::vector<Message> past;
   for (const auto& message : all) {
     const bool question = message.role == "user";

@@ -7,6 +7,7 @@
 
 #include "agent/agents/inquiry.h"
 #include "agent/base/text.h"
+#include "agent/base/variable.h"
 #include "agent/data/inputs.h"
 #include "agent/datasets/registry.h"
 #include "agent/llm/json.h"
@@ -76,13 +77,6 @@ Expected<void> add_dataset(const std::string& id, QuestionData& data) {
   return {};
 }
 
-std::size_t number_of_environment(const char* name, std::size_t otherwise, std::size_t least,
-                                  std::size_t most) {
-  const char* text = std::getenv(name);
-  if (text == nullptr || *text == '\0') return otherwise;
-  return std::clamp<std::size_t>(std::strtoul(text, nullptr, 10), least, most);
-}
-
 }  // namespace
 
 Expected<QuestionData> find_data(const QuestionPlace& place, const Json& body,
@@ -122,8 +116,8 @@ JailOptions jails_for(const ServiceOptions& options, const std::string& jailrun,
 
 DirectLimits direct_limits() {
   DirectLimits limits;
-  limits.rows = number_of_environment("MAX_ROWS", 200, 1, 1000);
-  limits.bytes = number_of_environment("MAX_OUTPUT_BYTES", 65'536, 1025, 1'000'000);
+  limits.rows = number_from_environment("MAX_ROWS", 200, 1, 1000);
+  limits.bytes = number_from_environment("MAX_OUTPUT_BYTES", 65'536, 1025, 1'000'000);
   if (const char* on = std::getenv("ENABLE_PYTHON_EXECUTION"))
     limits.python = std::string_view(on) != "0" && lower(on) != "false";
   limits.deadline = Clock::now() + kWithin;

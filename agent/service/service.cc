@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 
 #include "agent/service/http_gzip.h"
+#include "agent/service/questions.h"
 #include "jail/daemon/client.h"
 #include "jail/daemon/log.h"
 
@@ -61,7 +63,8 @@ bool is_loopback_name(const std::string& host) {
 }  // namespace
 
 HttpReply reply_from(const Error& error) {
-  const int status = error.errno_value;
+  const bool is_full = error.errno_value == ENOSPC || error.errno_value == EDQUOT;
+  const int status = is_full ? 507 : error.errno_value;
   if (status < 400 || status > 599) {
     spdlog::error("{}", error.line());
     return failure(500, "Internal server error: " + error.message);
@@ -79,6 +82,8 @@ Service::Service(ServiceOptions options, Keys keys)
       sessions_(with_account(options_.sessions, metrics_)),
       live_(std::make_shared<LiveOptions>(
           LiveOptions{options_.hosts, options_.cors_origins, options_.rate})) {
+  if (auto record = open_record(options_))
+    open_record_ = std::make_shared<const agent::Record>(std::move(*record));
   add_health();
   add_execute();
   add_sessions();

@@ -16,6 +16,10 @@
 #include "agent/service/session_book.h"
 #include "agent/store/file_store.h"
 
+namespace jailrun::agent {
+class Record;
+}
+
 namespace jailrun::service {
 
 // What may be less than the policies allow; limits.h reads it.
@@ -103,6 +107,9 @@ class Service final : public Application {
   Routes routes_;
   mutable ServiceMetrics metrics_;
   SessionBook sessions_;
+  // Each request opens the record for itself: with this one open too, SQLite does not copy its log
+  // into the database, and wait for the disk four times more, at the end of each.
+  std::shared_ptr<const agent::Record> open_record_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   std::atomic<std::int64_t> swept_s_ = 0;  // since 1970
   mutable std::mutex live_mutex_;

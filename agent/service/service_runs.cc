@@ -6,6 +6,7 @@
 #include "agent/record/export.h"
 #include "agent/service/cells.h"
 #include "agent/service/questions.h"
+#include "agent/service/tables.h"
 
 namespace jailrun::service {
 namespace {
@@ -55,41 +56,6 @@ Json run_view(const RunRow& row) {
           {"model", text_or_null(row.model)},
           {"exec_time_ms", row.exec_ms},
           {"steps", row.steps}};
-}
-
-// RFC 4180: what has a comma, a quote or a line's end is quoted.
-std::string csv_cell(const Json& value) {
-  if (value.is_null()) return {};
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
-}
-
-std::string csv_line(const Json& cells) {
-  std::string line;
-  for (std::size_t i = 0; i < cells.size(); ++i) line += (i == 0 ? "" : ",") + csv_cell(cells[i]);
-  return line + "\r\n";
-}
-
-// The table of a run, for who accepts that and no JSON; the others, and runs without one, get
-// `whole`.
-HttpReply reply_with_table(const Call& call, const Json& result, const Json& whole) {
-  const std::string accept = call.http.header("accept");
-  const bool wanted = accept.find("text/csv") != std::string::npos &&
-                      accept.find("application/json") == std::string::npos;
-  const bool is_table = result.is_object() && result.contains("columns") &&
-                        result["columns"].is_array() && result.contains("rows") &&
-                        result["rows"].is_array();
-  HttpReply reply = json_reply(whole);
-  if (wanted && is_table) {
-    reply.type = "text/csv; charset=utf-8; header=present";
-    reply.body = csv_line(result["columns"]);
-    for (const Json& row : result["rows"]) reply.body += csv_line(row);
-  }
-  reply.headers.emplace_back("Vary", "Accept, Accept-Encoding");
-  return reply;
 }
 
 Json message_view(const ThreadMessage& row, const std::string& thread_id) {
@@ -183,7 +149,8 @@ void Service::add_runs() {
   };
   routes_.add({"POST",
                "/runs",
-               "Run SQL, Python or a query plan over data; Accept: text/csv gives the table",
+               "Run SQL, Python or a query plan over data; Accept: text/csv, or an Arrow stream, "
+               "gives the table",
                {{"dataset_id", "string", false, {}, {}, "a registered data set"},
                 {"query_type", "string", true, {}, {}, "sql, python or plan"},
                 {"sql", "string"},
@@ -196,7 +163,7 @@ void Service::add_runs() {
                  const auto message = direct_of(call.body);
                  if (!message) return failure(400, message.error());
                  const auto done = run_now(options_, call, *message);
-                 return done ? reply_with_table(call, (*done)["result"], *done)
+                 return done ? reply_with_table(options_, call, (*done)["result"], *done)
                              : reply_from(done.error());
                }});
   routes_.add({"GET",
@@ -215,15 +182,15 @@ void Service::add_runs() {
                })});
   routes_.add({"GET",
                "/runs/{id}",
-               "Its capsule; Accept: text/csv gives its table",
+               "Its capsule; Accept: text/csv, or an Arrow stream, gives its table",
                {},
                {},
-               with([](Record& record, Call& call) {
+               with([this](Record& record, Call& call) {
                  const auto found = record.capsule(call.owner, call.parts[0]);
                  if (!found) return reply_from(found.error());
                  if (!*found) return failure(404, "Run not found");
                  const Json whole(**found);
-                 return reply_with_table(call, whole.value("result_json", Json()), whole);
+                 return reply_with_table(options_, call, whole.value("result_json", Json()), whole);
                })});
   routes_.add(
       {"GET", "/runs/{id}/status", "How it stands", {}, {}, with([](Record& record, Call& call) {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/store/database.h"
 #include "agent/store/hex.h"
 #include "jail/sys/units.h"
 
@@ -62,8 +63,7 @@ Error Blobs::fault(const std::string& what, const std::string& name) const {
 Expected<Blobs> Blobs::open(const std::string& root) {
   Blobs blobs;
   blobs.path_ = root + "/blobs";
-  if (::mkdir(blobs.path_.c_str(), 0700) != 0 && errno != EEXIST)
-    return std::unexpected(blobs.fault("make", ""));
+  TRY_VOID(make_directory(blobs.path_));
   blobs.directory_ =
       Fd(::open(blobs.path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!blobs.directory_.valid()) return std::unexpected(blobs.fault("open", ""));

@@ -1,6 +1,14 @@
 #include "agent/store/database.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
 #include <utility>
+
+#include "jail/sys/fd.h"
 
 namespace jailrun::store {
 namespace {
@@ -12,13 +20,26 @@ Error fault(sqlite3* database, const std::string& path) {
   const char* why = database != nullptr ? sqlite3_errmsg(database) : "out of memory";
   std::string remedy = "check the directory and its permissions";
   if (code == SQLITE_FULL || code == SQLITE_IOERR) remedy = "make room on its disk, and check it";
+  const int error = code == SQLITE_FULL ? ENOSPC : 0;
   if (code == SQLITE_BUSY) remedy = "another process holds the store for too long; try again";
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
     remedy = "move the store away and begin a new one; its blobs are plain files";
-  return Error{Stage::None, path, 0, "file store " + path + ": " + why, std::move(remedy)};
+  return Error{Stage::None, path, error, "file store " + path + ": " + why, std::move(remedy)};
 }
 
 }  // namespace
+
+Expected<void> make_directory(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0) return {};
+  const auto parent = std::filesystem::path(path).parent_path();
+  const std::string above = parent.empty() ? "." : parent.string();
+  if (above != path) TRY_VOID(make_directory(above));
+  const bool made = ::mkdir(path.c_str(), 0700) == 0;
+  const Fd directory(::open(above.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if ((made || errno == EEXIST) && directory.valid() && ::fsync(directory.get()) == 0) return {};
+  return std::unexpected(sys_error(Stage::None, path, "cannot make the directory " + path,
+                                   "check the permissions above it and the room on its disk"));
+}
 
 Statement& Statement::bind(int at, const std::string& text) {
   sqlite3_bind_text(statement_.get(), at, text.data(), static_cast<int>(text.size()),

@@ -12,6 +12,11 @@
 
 namespace jailrun::store {
 
+// Makes a directory and what is missing above it, each for its owner alone and on the disk before
+// the next: a power cut must not take a directory away below what was said to be stored. Where it
+// is there already nothing is done. Error: errno's.
+Expected<void> make_directory(const std::string& path);
+
 // One statement, to be stepped through. Columns count from 0, parameters from 1.
 class Statement {
  public:

@@ -10,7 +10,6 @@
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <string_view>
 
 #include "agent/store/file_types.h"
@@ -153,11 +152,7 @@ Expected<std::string> FileStore::default_root() {
 }
 
 Expected<FileStore> FileStore::open(const std::string& root, StoreOptions options) {
-  std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(root).parent_path(), error);
-  if (::mkdir(root.c_str(), 0700) != 0 && errno != EEXIST)
-    return std::unexpected(sys_error(Stage::None, root, "file store: cannot make " + root,
-                                     "let JAILRUN_STORE name a directory of yours"));
+  TRY_VOID(make_directory(root));
   TRY_VOID(check_directory(root));
   // Two that turn a new database to WAL at once get SQLITE_BUSY without any wait.
   const Fd turn(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

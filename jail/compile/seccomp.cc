@@ -42,6 +42,18 @@ int rank(const FlatRule& rule) {
   return rule.conditions.empty() ? 3 : 1;
 }
 
+// libseccomp 2.5 does not come back from two rules of a call where one compares for order.
+bool compares_for_order(const FlatRule& rule) {
+  return std::any_of(rule.conditions.begin(), rule.conditions.end(), [](const Condition& one) {
+    return one.compare == Compare::Less || one.compare == Compare::Greater;
+  });
+}
+
+bool share_a_layer(const FlatRule& before, const FlatRule& rule) {
+  if (action_of(before) != action_of(rule)) return false;
+  return rule.conditions.empty() || !(compares_for_order(before) || compares_for_order(rule));
+}
+
 // Puts each rule into the first layer where nothing that comes before it in rank can be overtaken.
 std::vector<Layer> layers_of(const std::vector<FlatRule>& rules) {
   std::map<int, Layer> by_call;
@@ -55,7 +67,7 @@ std::vector<Layer> layers_of(const std::vector<FlatRule>& rules) {
     for (const FlatRule* rule : of_call) {
       // What no rule decides ends there anyway.
       if (rule->conditions.empty() && action_of(*rule) == kDefault) break;
-      if (before != nullptr && action_of(*before) != action_of(*rule)) ++layer;
+      if (before != nullptr && !share_a_layer(*before, *rule)) ++layer;
       before = rule;
       if (layers.size() <= layer) layers.resize(layer + 1);
       layers[layer].push_back(rule);

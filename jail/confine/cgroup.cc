@@ -215,7 +215,7 @@ Expected<void> Cgroup::change(const CgroupLimits& limits) {
 
 Cgroup::~Cgroup() {
   if (!v2_.dir.valid()) return;
-  kill();
+  kill_members(v2_.dir.get());
   (void)remove();
 }
 
@@ -261,7 +261,20 @@ std::uint64_t Cgroup::cpu_ns() const {
   return field(read_file_at(v2_.dir.get(), "cpu.stat", 512), "usage_usec") * 1000;
 }
 
-void Cgroup::kill() const { kill_members(v2_.dir.get()); }
+// A killed process whose group has used up its share of the CPU, or has to share it with many
+// others, does not die before it gets some: fork storms outlived their deadline by 100 ms and more.
+// Once the kill is pending none of them runs an instruction of its own any more, so what is left to
+// do is the kernel's, and short.
+void Cgroup::kill() const {
+  kill_members(v2_.dir.get());
+  if (cpu_.dir.valid()) {
+    write_file_at(cpu_.dir.get(), "cpu.cfs_quota_us", "-1");
+    write_file_at(cpu_.dir.get(), "cpu.shares", "262144");
+  } else if (v2_cpu_) {
+    write_file_at(v2_.dir.get(), "cpu.max", "max");
+    write_file_at(v2_.dir.get(), "cpu.weight", "10000");
+  }
+}
 
 CgroupEvidence Cgroup::evidence() const {
   CgroupEvidence e;

@@ -97,6 +97,7 @@ class Cgroup {
   const std::vector<std::string>& membership() const { return membership_; }
 
   std::uint64_t cpu_ns() const;
+  // Every process of it; the rest of their lives gets as much CPU as it needs.
   void kill() const;
   // From here on oom_event() tells. Called when the guest runs: until then set-up is what counts,
   // and an out-of-memory before shows in evidence() all the same.

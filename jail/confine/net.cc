@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "jail/confine/ids.h"
 #include "jail/sys/uapi.h"
@@ -142,8 +144,13 @@ Expected<InNetwork> InNetwork::enter(const Fd& network, bool just_made) {
 }
 
 InNetwork::~InNetwork() {
-  // Without the way home the process would go on in the wrong network: nothing sound can follow.
-  if (home_.valid() && ::setns(home_.get(), CLONE_NEWNET) != 0) ::_exit(125);
+  if (!home_.valid() || ::setns(home_.get(), CLONE_NEWNET) == 0) return;
+  // Without the way home the process would go on in the wrong network: nothing sound can follow,
+  // and nobody else can say why.
+  constexpr std::string_view kWhy =
+      "jailrun: cannot go back from the null network namespace to its own; try again\n";
+  (void)!::write(STDERR_FILENO, kWhy.data(), kWhy.size());
+  ::_exit(125);
 }
 
 }  // namespace jailrun

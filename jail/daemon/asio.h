@@ -37,9 +37,11 @@ inline auto await_with(boost::system::error_code& error) {
 class Watch {
  public:
   Watch(asio::io_context& io, int fd) : descriptor_(io) {
-    boost::system::error_code ignored;
+    boost::system::error_code error;
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (copy >= 0) descriptor_.assign(copy, ignored);
+    if (copy >= 0) descriptor_.assign(copy, error);
+    // What epoll does not take is not owned: left open it would keep a client's connection alive.
+    if (error) ::close(copy);
   }
   // Closing alone would not do: epoll goes on to report an open file as long as anybody has it, and
   // Asio would take that for news of whatever it watches in this one's place by then.

@@ -1,11 +1,11 @@
 #include "jail/daemon/client.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <cerrno>
 #include <cstring>
-#include <protozero/pbf_builder.hpp>
 
 #include "jail/daemon/decode.h"
 #include "jail/daemon/fields.h"
@@ -47,7 +47,13 @@ Expected<void> Client::send(const std::string& message, std::vector<Fd> descript
                                  "give fewer files and overrides"});
   }
   wire::Frame frame{wire::framed(message), std::move(descriptors)};
-  const auto sent = wire::send(socket_.get(), frame, 0);
+  auto sent = wire::send(socket_.get(), frame, 0);
+  // A socket that waits says EAGAIN as well, where the kernel is short of memory.
+  while (sent && !*sent) {
+    pollfd entry{socket_.get(), POLLOUT, 0};
+    (void)::poll(&entry, 1, -1);
+    sent = wire::send(socket_.get(), frame, 0);
+  }
   if (sent) return {};
   // Its last word says why it does not listen.
   if (const auto last = receive(false); last && *last) {

@@ -1,7 +1,5 @@
 #include "jail/daemon/decode.h"
 
-#include <protozero/pbf_message.hpp>
-
 #include "jail/daemon/fields.h"
 
 namespace jailrun {
@@ -410,7 +408,7 @@ std::optional<Decoded> decode(std::string_view bytes) {
 }  // namespace
 
 std::optional<Decoded> decode_message(std::string_view bytes) {
-  try {  // protozero throws where a message is cut short
+  try {  // protozero throws where a message is cut short or a field of another type
     return decode(bytes);
   } catch (const protozero::exception&) {
     return std::nullopt;

@@ -2,7 +2,15 @@
 // without protobuf's library. tests/unit/jaild_wire_test.cc compares the two.
 #pragma once
 
-#include <protozero/types.hpp>
+#include <protozero/exception.hpp>
+
+// A field of another type than its number says is a broken message: in a release build protozero
+// would read it as something else, in any other it would end the program.
+#define protozero_assert(sound) \
+  ((sound) ? void() : throw protozero::unknown_pbf_wire_type_exception())
+
+#include <protozero/pbf_builder.hpp>
+#include <protozero/pbf_message.hpp>
 
 namespace jailrun::fields {
 

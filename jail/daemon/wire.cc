@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "jail/daemon/configured.h"
+
 namespace jailrun::wire {
 namespace {
 
@@ -35,6 +37,7 @@ void keep_descriptors(msghdr& header, std::deque<Fd>& into) {
 std::string socket_path() {
   const char* chosen = std::getenv("JAILRUN_SOCKET");
   if (chosen != nullptr && *chosen != '\0') return chosen;
+  if (std::string configured = configured_socket(); !configured.empty()) return configured;
   const std::string own = own_socket_path();
   return ::access(own.c_str(), F_OK) == 0 ? own : "/run/jaild/jaild.sock";
 }

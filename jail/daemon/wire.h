@@ -17,7 +17,8 @@ inline constexpr std::size_t kMaxFrameBytes = 64 << 10;
 inline constexpr std::size_t kMaxFirstBytes = 32 << 10;  // of Lease.first: half a pipe
 inline constexpr std::size_t kMaxDescriptors = 64;  // of one frame; the kernel's own bound is 253
 
-// Where the socket lies unless told otherwise: $JAILRUN_SOCKET; else the one in
+// Where the socket lies unless told otherwise: $JAILRUN_SOCKET; else as the configuration file says
+// (configured.h); else the one in
 // $XDG_RUNTIME_DIR/jaild of a plain user that has a jaild of its own; else /run/jaild/jaild.sock.
 std::string socket_path();
 // Where a jaild of this user puts its own: $JAILRUN_SOCKET; else below /run, or, for a plain user,

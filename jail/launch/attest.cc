@@ -47,6 +47,7 @@ Expected<pid_t> check_status(int proc, const char* who, const Posture& posture, 
   const std::string status = read_file_at(proc, "status");
   const std::string id = std::to_string(posture.host_uid);
   const std::string ids = id + "\t" + id + "\t" + id + "\t" + id;
+  const std::string filters = std::to_string(posture.filters + 1);
   const struct {
     const char* key;
     string_view expected;
@@ -63,6 +64,7 @@ Expected<pid_t> check_status(int proc, const char* who, const Posture& posture, 
       {"CapAmb", "0000000000000000", false},
       {"NoNewPrivs", "1", false},
       {"Seccomp", "2", true},
+      {"Seccomp_filters", filters, true},  // the mode may be the owner's own filter's
   };
   for (const auto& line : wanted) {
     if (line.guest_only && !guest) continue;
@@ -206,6 +208,11 @@ Namespaces own_namespaces() {
 
 std::string own_groups() {
   return std::string(line_of(read_file_at(AT_FDCWD, "/proc/self/status"), "Groups"));
+}
+
+unsigned own_filters() {
+  const std::string status = read_file_at(AT_FDCWD, "/proc/self/status");
+  return static_cast<unsigned>(std::atoi(std::string(line_of(status, "Seccomp_filters")).c_str()));
 }
 
 Expected<void> attest_world(const Posture& posture, const Cgroup& cgroup) {

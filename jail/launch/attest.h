@@ -24,6 +24,9 @@ using Namespaces = std::array<std::uint64_t, 7>;
 Namespaces own_namespaces();
 // This process's supplementary groups, as Posture has them.
 std::string own_groups();
+// How many seccomp filters this process has: in a container it has some, and so has all that it
+// starts.
+unsigned own_filters();
 
 struct Posture {
   pid_t init;                             // as the owner sees it
@@ -31,6 +34,7 @@ struct Posture {
   Namespaces owner;                       // the guest's must all differ
   std::uint64_t network_inode;            // the null network's; 0: any but the owner's own
   std::span<const ExpectedMount> mounts;  // exactly these; the caller keeps them
+  unsigned filters = 0;                   // of the owner; the guest must have one more
   int last_descriptor = 3;                // of the guest at the gate: 0, 1, 2 and the gate
   std::string groups =
       {};  // supplementary ones, as in /proc/PID/status; none but in a plain user's

@@ -255,6 +255,7 @@ Expected<void> Launch::await_child(Jail& jail) {
 Expected<void> Launch::attest(Jail& jail) {
   const std::vector<ExpectedMount> mounts = expected_mounts();
   Posture posture{jail.init_, jail.lease_.uid(), own_namespaces(), network_inode_, mounts};
+  posture.filters = own_filters();
   if (jail.lease_.is_own()) posture.groups = own_groups();
   if (!receive_mounts(control_, jail.held_)) return std::unexpected(jail.child_error());
   // Init has put the world together; while it gives up its rights, the world is read.

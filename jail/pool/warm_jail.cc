@@ -121,7 +121,8 @@ Expected<void> WarmJail::order_slot() {
 }
 
 Posture WarmJail::posture() const {
-  return {init_host_pid_, host_uid_, world_.owner_, world_.network_inode_, world_.mounts_, 5};
+  return {init_host_pid_,  host_uid_, world_.owner_, world_.network_inode_, world_.mounts_,
+          world_.filters_, 5};
 }
 
 Expected<WarmJail::State> WarmJail::advance() {

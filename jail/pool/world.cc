@@ -84,6 +84,7 @@ Expected<std::unique_ptr<World>> World::start(const Plan& plan, int stderr_fd,
   world->plan_ = plan;
   world->host_ = make_host_plan(plan);
   world->owner_ = own_namespaces();
+  world->filters_ = own_filters();
   world->mounts_ = standard_mounts(plan);
   TRY_VOID(world->launch(stderr_fd, programs.empty() ? program_dir() : programs));
   return world;

@@ -81,6 +81,7 @@ class World {
   std::uint32_t uid_base_ = 0;
   std::uint64_t network_inode_ = 0;
   Namespaces owner_{};                 // this process's own
+  unsigned filters_ = 0;               // as well
   std::vector<ExpectedMount> mounts_;  // of each of its jails
   std::array<bool, kWorldUids> uid_used_{};
   Fd keeper_, zygote_;

@@ -118,6 +118,7 @@ const char* reason_of(Found found) {
     case Found::TooMany:
       return "there are more entries than are looked at; the walk ended here";
     case Found::File:
+    case Found::End:
       break;
   }
   return "unknown";
@@ -273,7 +274,12 @@ Expected<void> Collector::receive(int socket) {
     header.msg_controllen = sizeof control;
     const ssize_t n = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return {};
+    // Whatever the reason, nobody may take a part for the whole.
+    if (n <= 0) {
+      skip("", "the walk was cut off" + (n < 0 ? ": " + errno_name(errno) : std::string()) +
+                   "; not all files are here");
+      return {};
+    }
     Fd file;
     const cmsghdr* rights = CMSG_FIRSTHDR(&header);
     if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) {
@@ -283,8 +289,11 @@ Expected<void> Collector::receive(int socket) {
     }
     const std::size_t head = offsetof(FoundMessage, path);
     if (static_cast<std::size_t>(n) < head ||
-        message.path_bytes != static_cast<std::size_t>(n) - head)
+        message.path_bytes != static_cast<std::size_t>(n) - head) {
+      skip("", "the walk was cut off; not all files are here");
       return {};
+    }
+    if (message.found == Found::End) return {};
     const std::string path(message.path, message.path_bytes);
     if (message.found == Found::File && file.valid()) {
       TRY_VOID(take(path, file));
@@ -327,7 +336,7 @@ Expected<Collection> receive_files(const ReceiveRequest& request) {
 
 bool has_files(const Fd& work) {
   struct statfs fs{};
-  return ::fstatfs(work.get(), &fs) == 0 && fs.f_files - fs.f_ffree > 1;
+  return ::fstatfs(work.get(), &fs) != 0 || fs.f_files - fs.f_ffree > 1;
 }
 
 Expected<Collection> collect(const CollectRequest& request) {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <csignal>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <iterator>
@@ -97,7 +98,8 @@ void report(int socket, Found found, int fd) {
     rights->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
   }
-  if (::syscall(SYS_sendmsg, socket, &header, MSG_NOSIGNAL) < 0) ::syscall(SYS_exit_group, 1);
+  while (::syscall(SYS_sendmsg, socket, &header, MSG_NOSIGNAL) < 0)
+    if (errno != EINTR) ::syscall(SYS_exit_group, 1);
 }
 
 // Appends NAME to the path of `dir`; false where it becomes too long.
@@ -160,6 +162,8 @@ void walk(int work, int socket, CollectorLimits limits) {
     if (dir.at >= dir.filled) {
       dir.filled = ::syscall(SYS_getdents64, dir.fd, dir.buffer, sizeof dir.buffer);
       dir.at = 0;
+      message.path_bytes = dir.path_bytes;
+      if (dir.filled < 0) report(socket, Found::Unreadable, -1);
       if (dir.filled <= 0) {
         if (depth == 0) return;
         ::close(dir.fd);
@@ -197,6 +201,8 @@ void collector_main(int work, int socket, std::uint32_t host_uid, CollectorLimit
   if (::syscall(SYS_openat2, -1, "", nullptr, 0) < 0 && errno == ENOSYS) ::_exit(kNoOpenat2);
   if (!install_filter()) ::_exit(1);
   walk(root, 4, limits);
+  message.path_bytes = 0;
+  report(4, Found::End, -1);
   ::syscall(SYS_exit_group, 0);
   __builtin_unreachable();
 }

@@ -13,6 +13,7 @@ enum class Found : std::uint32_t {
   Unreadable,
   TooDeep,
   TooMany,  // the walk ended here
+  End,      // the last message: what has none was cut off
 };
 
 struct FoundMessage {

@@ -185,4 +185,14 @@ void judge_output(const std::string& stream, std::uint64_t output_bytes, Result&
   result.limits_hit.push_back("output");
 }
 
+void judge_cancelled(const std::string& why, Result& result) {
+  if (result.verdict <= Verdict::Cancelled) return;
+  Evidence evidence;
+  evidence.cancelled = why;
+  result.verdict = Verdict::Cancelled;
+  result.status = status_of(result.verdict, evidence);
+  result.reason = "cancelled: " + why;
+  result.evidence.emplace_back("cancelled", why);
+}
+
 }  // namespace jailrun

@@ -31,5 +31,7 @@ void judge(const Plan& plan, const Evidence& evidence, Result& result);
 // For one who alone has seen the streams, after the judgement: `stream` was longer than the limit.
 // Changes the verdict only where output_limit precedes it.
 void judge_output(const std::string& stream, std::uint64_t output_bytes, Result& result);
+// The same for a stream that could not be read or passed on to its end: what is lost is told.
+void judge_cancelled(const std::string& why, Result& result);
 
 }  // namespace jailrun

@@ -1,5 +1,7 @@
 #include "jail/run/streams.h"
 
+#include <sys/ioctl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -59,7 +61,12 @@ void Streams::read_stream(Fd& pipe, OutputStream& stream) {
   // With every process gone, an empty pipe is at its end: a descriptor that the guest sent to
   // itself (SCM_RIGHTS in a cycle) keeps the write end open until the kernel's collector of sockets
   // runs.
+  int unread = 0;
   if (n < 0 && (errno == EINTR || (errno == EAGAIN && !gone_))) return;
+  if (n < 0 && errno == EAGAIN && ::ioctl(pipe.get(), FIONREAD, &unread) == 0 && unread > 0) return;
+  // What is lost is not passed over as an end.
+  if (n < 0 && errno != EAGAIN)
+    cancel(std::string(stream.name) + " cannot be read: " + strerrordesc_np(errno));
   if (n <= 0) {
     pipe.reset();
     return;

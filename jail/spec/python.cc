@@ -53,6 +53,25 @@ std::vector<std::string> read(Reader& reader, const Scope& scope, const char* fi
   return texts;
 }
 
+// Of the default image, tried: none starts a thread when it is imported, for which a fork would
+// have no use. Any other would be found out only when the interpreter fails to start.
+// statsmodels.api and polars do.
+const std::vector<std::string> kEarly = {"Bio",      "altair",  "duckdb",  "fractions", "networkx",
+                                         "openpyxl", "plotly",  "pyarrow", "scipy",     "seaborn",
+                                         "sklearn",  "sqlite3", "sympy",   "tabulate",  "zoneinfo"};
+
+void check_preload(Reader& reader, const Scope& scope, const std::vector<std::string>& modules) {
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    const std::string top = modules[i].substr(0, modules[i].find('.'));
+    if (!is_module(modules[i]) || std::ranges::find(kEarly, top) != kEarly.end()) continue;
+    std::string known;
+    for (const std::string& each : kEarly) known += (known.empty() ? "" : ", ") + each;
+    reader.fault(scope, "preload",
+                 in_quotes(top) + " is no module that can be imported before the fork",
+                 did_you_mean(top, kEarly, "those that can: " + known), static_cast<int>(i));
+  }
+}
+
 // Only what passed the kinds above: nothing in it has to be escaped.
 class Json {
  public:
@@ -81,6 +100,7 @@ class Json {
 SpecPython read_python(Reader& reader, const Scope& scope, const policy::Python& in) {
   SpecPython out;
   out.preload = read(reader, scope, "preload", in.preload(), kModule);
+  check_preload(reader, scope, out.preload);
   out.imports = read(reader, scope, "imports", in.imports(), kImport);
   out.language = in.language() == policy::Python::SQL ? CodeLanguage::Sql : CodeLanguage::Python;
   const Scope inside = scope.inside("code");

@@ -4,14 +4,18 @@
 #include <cstring>
 #include <initializer_list>
 
-int main(int argc, char** argv) {
-  if (argc < 2) return 2;
-  for (const probe::Probe* const table :
-       {probe::kFileProbes, probe::kProcessProbes, probe::kNetworkProbes}) {
-    for (const probe::Probe* each = table; each->name != nullptr; ++each) {
-      if (std::strcmp(each->name, argv[1]) == 0) return each->run(argv + 2);
+namespace probe {
+
+int run_named(char** words) {
+  for (const Probe* const table : {kFileProbes, kProcessProbes, kNetworkProbes, kBatteryProbes}) {
+    for (const Probe* each = table; each->name != nullptr; ++each) {
+      if (std::strcmp(each->name, words[0]) == 0) return each->run(words + 1);
     }
   }
-  std::fprintf(stderr, "no probe is called %s\n", argv[1]);
+  std::fprintf(stderr, "no probe is called %s\n", words[0]);
   return 251;
 }
+
+}  // namespace probe
+
+int main(int argc, char** argv) { return argc < 2 ? 2 : probe::run_named(argv + 1); }

@@ -18,5 +18,9 @@ inline int outcome(long result) { return result < 0 ? errno : 0; }
 extern const Probe kFileProbes[];  // each ended by a null name
 extern const Probe kProcessProbes[];
 extern const Probe kNetworkProbes[];
+extern const Probe kBatteryProbes[];
+
+// The probe called words[0], with the rest as its arguments.
+int run_named(char** words);
 
 }  // namespace probe

@@ -104,7 +104,8 @@ int inject_terminal(char**) {
 
 int system_call(char** a) {
   long values[7] = {};
-  for (int i = 0; i < 7 && a[i] != nullptr; ++i) values[i] = std::strtol(a[i], nullptr, 0);
+  for (int i = 0; i < 7 && a[i] != nullptr; ++i)
+    values[i] = static_cast<long>(std::strtoull(a[i], nullptr, 0));
   return outcome(
       ::syscall(values[0], values[1], values[2], values[3], values[4], values[5], values[6]));
 }

@@ -54,7 +54,8 @@ int listen_abstract(char** a) {
   if (fd < 0) return errno;
   sockaddr_un address{};
   const socklen_t length = abstract(a[0], address);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 || ::listen(fd, 4) != 0)
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
+      ::listen(fd, 1024) != 0)
     return errno;
   std::printf("ready\n");
   std::fflush(stdout);

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "tests/guests/probe.h"
 
@@ -95,6 +96,31 @@ int daemonize(char**) {
 
 int fork_bomb(char**) {
   for (;;) (void)!::fork();
+}
+
+// As many children as ARGUMENT says, all at once.
+int fork_many(char** a) {
+  int error = 0;
+  std::vector<pid_t> made;
+  for (int i = 0; i < std::atoi(a[0]) && error == 0; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    error = child < 0 ? errno : 0;
+    if (child > 0) made.push_back(child);
+  }
+  for (const pid_t each : made) ::kill(each, SIGKILL);
+  for (const pid_t each : made) ::waitpid(each, nullptr, 0);
+  return error;
+}
+
+// Touches as many MiB as ARGUMENT says.
+int touch_memory(char** a) {
+  const std::size_t size = std::strtoul(a[0], nullptr, 10) << 20;
+  void* place = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  return place == MAP_FAILED ? errno : 0;
 }
 
 int memory_bomb(char**) {
@@ -181,6 +207,8 @@ const Probe kProcessProbes[] = {
     {"become-root", become_root},
     {"daemonize", daemonize},
     {"fork-bomb", fork_bomb},
+    {"fork-many", fork_many},
+    {"touch-memory", touch_memory},
     {"memory-bomb", memory_bomb},
     {"deaf-loop", deaf_loop},
     {"wait", wait_for_line},

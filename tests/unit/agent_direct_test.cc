@@ -125,6 +125,11 @@ TEST(DirectPython, RunsUnderItsPolicyAndSqlUnderTheUsualOneForTenSeconds) {
   EXPECT_EQ(direct_options({}, DirectMode::Python).policy, "csv-strict");
   EXPECT_EQ(direct_options({}, DirectMode::Plan).policy, "");
   EXPECT_EQ(direct_options({}, DirectMode::Sql).timeout, "10s");
+  setenv("RUN_TIMEOUT_SECONDS", "7", 1);
+  EXPECT_EQ(direct_options({}, DirectMode::Sql).timeout, "7s");
+  setenv("RUN_TIMEOUT_SECONDS", "1000", 1);
+  EXPECT_EQ(direct_options({}, DirectMode::Sql).timeout, "60s");
+  unsetenv("RUN_TIMEOUT_SECONDS");
   JailOptions own;
   own.policy = "mine";
   own.timeout = "2s";

@@ -119,6 +119,11 @@ TEST_F(Kept, HistoryIsTheLastTwelveAndBeginsWithAQuestion) {
   EXPECT_EQ(past->front().role, Role::User);
   EXPECT_THAT(past->back().text, HasSubstr("a8"));
   EXPECT_THAT(past->back().text, HasSubstr("print('a8')")) << "what computed it is";
+  setenv("THREAD_HISTORY_WINDOW", "4", 1);
+  EXPECT_EQ(record.history("ada", "t")->size(), 4U);
+  setenv("THREAD_HISTORY_WINDOW", "0", 1);
+  EXPECT_EQ(record.history("ada", "t")->size(), 2U);
+  unsetenv("THREAD_HISTORY_WINDOW");
 }
 
 TEST_F(Kept, NoKeyInQuestionCodeOutputOrFiles) {

@@ -82,6 +82,16 @@ TEST_F(CgroupLeaf, KillsItsMembersAndGoesAway) {
   EXPECT_NE(::access(("/sys/fs/cgroup/unified/" + name_).c_str(), F_OK), 0);
 }
 
+// Else what has used up its share of the CPU outlives its own death by a period or two.
+TEST_F(CgroupLeaf, ThatIsKilledHasNoCpuLimitAnyMore) {
+  auto group = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(group.has_value()) << group.error().line();
+  ASSERT_EQ(group->check_limits(), "");
+  group->kill();
+  EXPECT_THAT(group->check_limits(),
+              testing::AnyOf("cpu.cfs_quota_us is -1\n", testing::StartsWith("cpu.max is max ")));
+}
+
 TEST_F(CgroupLeaf, OfALiveOwnerIsNotTakenAway) {
   const auto alive = Cgroup::create(name_, kLimits);
   ASSERT_TRUE(alive.has_value()) << alive.error().line();

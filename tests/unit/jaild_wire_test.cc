@@ -4,7 +4,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
 #include "jail/daemon/client.h"
+#include "jail/daemon/configured.h"
 #include "jail/daemon/decode.h"
 #include "jail/daemon/encode.h"
 #include "jail/daemon/wire.h"
@@ -29,6 +34,27 @@ T decoded(daemon::FromDaemon message) {
   const auto out = decode_message(message.SerializeAsString());
   EXPECT_TRUE(out);
   return std::move(const_cast<T&>(std::get<T>(out->message)));
+}
+
+TEST(Socket, IsTheOneOfTheConfigurationFileWhereThatNamesOne) {
+  EXPECT_EQ(
+      wire::socket_in("# comment\n[service]\nsocket = \"/no\"\n [ jaild ] \r\n"
+                      "mode=\"0660\"\n\tsocket\t= '/run/own/s' # here\r\n[log]\nsocket='/no'"),
+      "/run/own/s");
+  for (const char* none : {"", "[jaild]\n#socket = \"/no\"\n", "[jaild]\nsocket", "[jaild\nsocket=",
+                           "[jaild]\nsocket = \"\"", "[jaild]\nsocket = \"/a\\tb\"",
+                           "[jaild]\nsocket = /no", "[jaild]\nsockets = '/no'"})
+    EXPECT_EQ(wire::socket_in(none), "") << none;
+  const std::string file = testing::TempDir() + "/jailrun-socket.conf";
+  std::ofstream(file) << "[jaild]\nsocket = \"/run/configured\"\n";
+  ::unsetenv("JAILRUN_SOCKET");
+  ::setenv("JAILRUN_CONFIG", file.c_str(), 1);
+  EXPECT_EQ(wire::socket_path(), "/run/configured");
+  ::setenv("JAILRUN_SOCKET", "/run/chosen", 1);
+  EXPECT_EQ(wire::socket_path(), "/run/chosen");
+  ::unsetenv("JAILRUN_SOCKET");
+  ::unsetenv("JAILRUN_CONFIG");
+  std::remove(file.c_str());
 }
 
 TEST(Frames, ComeWholeHoweverTheyAreCut) {

@@ -15,6 +15,7 @@
 namespace jailrun {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -143,6 +144,11 @@ TEST(Python, IsToldAsJsonAndOnlyWhatIsNoTextOfItsOwn) {
   EXPECT_THAT(fault(head + "code { refused_calls: '\"' } }"),
               HasSubstr("python.code.refused_calls[0]"));
   EXPECT_THAT(fault(head + "preload: '' }"), HasSubstr("is no name of a module"));
+  EXPECT_EQ(based("python { preload: ['scipy.stats', 'Bio'] }").python.preload.size(), 2u);
+  EXPECT_THAT(fault(head + "preload: ['scipy', 'seabron.x'] }"),
+              AllOf(HasSubstr("python.preload[1]: 'seabron' is no module that can be imported"),
+                    HasSubstr("did you mean 'seaborn'?")));
+  EXPECT_THAT(fault(head + "preload: 'polars' }"), HasSubstr("those that can: Bio, altair,"));
 }
 
 }  // namespace

@@ -256,7 +256,7 @@ bool Chat::ask(const std::string& question) {
       past_.back().text += "\n\n(It was computed by:\n" +
                            clip(step.sql.empty() ? step.code : step.sql, 4 << 10) + "\n)";
   // Pairs of before the window go.
-  while (past_.size() > kHistoryWindow) past_.erase(past_.begin(), past_.begin() + 2);
+  while (past_.size() > history_window()) past_.erase(past_.begin(), past_.begin() + 2);
   return answered->outcome.answered;
 }
 

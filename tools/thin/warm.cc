@@ -77,6 +77,7 @@ class Runner {
   Leased leased_;
   OutputStream out_{"stdout"}, err_{"stderr"};
   std::string frame_, answer_;
+  std::string lost_;  // why a stream is not whole
   std::size_t written_ = 0;
   bool gone_ = false, killed_ = false;
   WarmRun run_;
@@ -189,6 +190,7 @@ Expected<void> Runner::watch() {
     if (ready(Answer)) read_answer();
     TRY_VOID(hear(streams));
     streams.handle(&entries_[FirstStream]);
+    if (gone_) lost_ = streams.cancelled();
     if (killed_ || gone_) continue;
     if (!streams.exceeded().empty()) {
       killed_ = true;
@@ -212,6 +214,7 @@ void Runner::finish() {
   // The guest may have ended before we had read so far.
   if (out_.truncated || err_.truncated)
     judge_output(out_.truncated ? out_.name : err_.name, leased_.output_bytes, result);
+  if (!lost_.empty()) judge_cancelled(lost_, result);
   if (request_.forward_out < 0) result.out = std::move(out_.captured);
   if (request_.forward_err < 0) result.err = std::move(err_.captured);
   run_.answer = parse_answer(answer_);

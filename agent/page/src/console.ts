@@ -22,6 +22,7 @@ function add(id: string, policy: string, more: Partial<Session> = {}): Session {
     cells: [],
     draft: "",
     busy: false,
+    waits: false,
     ended: false,
     ...more,
   };
@@ -57,7 +58,7 @@ const kSeen = "jailrun.sessions";
 const kMostPiece = 200_000;
 
 function remember(): void {
-  const rows = state.sessions.map(({ busy: _, ...session }) => session);
+  const rows = state.sessions.map(({ busy: _, waits: __, ...session }) => session);
   const small = (key: string, value: unknown) => {
     if (key === "rows" && Array.isArray(value) && value.length > 200) return value.slice(0, 200);
     const large =
@@ -82,7 +83,7 @@ function recall(): void {
   if (sessionOf(seen.beside)) state.beside = seen.beside;
   for (const row of (seen.rows ?? []) as Session[]) {
     const session = sessionOf(row.id);
-    if (session) Object.assign(session, row, { busy: false });
+    if (session) Object.assign(session, row, { busy: false, waits: false });
     counted = Math.max(counted, Number(/^Session (\d{1,4})$/.exec(row.label)?.[1] ?? 0));
   }
 }
@@ -148,7 +149,29 @@ export async function run(session: Session, code: string): Promise<Cell | null> 
   return cell;
 }
 
+// Runs the draft: now, or once what runs has ended well and its state is saved.
+export async function send(session: Session): Promise<void> {
+  if (session.busy) {
+    session.waits = !!session.draft.trim();
+    change();
+    return;
+  }
+  const code = session.draft;
+  session.draft = "";
+  change();
+  await run(session, code);
+  await sendWaiting(session);
+}
+
+async function sendWaiting(session: Session): Promise<void> {
+  if (!session.waits) return;
+  session.waits = false;
+  change();
+  if (session.cells.at(-1)?.step.status === "ok") await send(session);
+}
+
 export async function interrupt(session: Session): Promise<void> {
+  session.waits = false;
   try {
     await call("POST", `${path(session)}/interrupt`);
   } catch (error) {
@@ -250,4 +273,5 @@ export async function openInConsole(steps: Step[], upTo: Step, files: string[]):
     if (step.number > upTo.number) break;
     if (step.language === "python") await run(session, step.code);
   }
+  await sendWaiting(session);
 }

@@ -68,6 +68,7 @@ export interface Session {
   cells: Cell[];
   draft: string;
   busy: boolean;
+  waits: boolean; // the draft is to run once the session is free
   ended: boolean;
 }
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import unittest
 
-import ask_test
-from ask_test import AskTest
+import asking
+from asking import AskTest
 from scripted_server import ScriptedServer, calls, text
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e"
@@ -21,7 +21,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e"
 
 class DataTest(AskTest):
     def jailrun(self, *words, status=0, **env):
-        ran = subprocess.run([os.path.join(ask_test.BIN, "jailrun"), *words], cwd=self.dir, text=True, timeout=240,
+        ran = subprocess.run([os.path.join(asking.BIN, "jailrun"), *words], cwd=self.dir, text=True, timeout=240,
                              capture_output=True, stdin=subprocess.DEVNULL, env=self.environment(None, **env))
         self.assertEqual(ran.returncode, status, ran.stdout + ran.stderr)
         return ran.stdout if status == 0 else ran.stdout + ran.stderr
@@ -82,6 +82,18 @@ class Datasets(DataTest):
         rows = self.plan({"table": "sold", "select": [{"func": "count", "alias": "n"}]}, "--dataset", "shop",
                          JAILRUN_DATASETS="mine")["rows"]
         self.assertEqual(rows, [[4]])
+        # A schema that somebody wrote in another order, or wrongly, is not believed: the file is looked at.
+        path = os.path.join(self.dir, "mine", "registry.json")
+        with open(path) as file:
+            registry = json.load(file)
+        for schema in ({"day": "VARCHAR", "tip": "DOUBLE", "total_bill": "DOUBLE"},
+                       {"total_bill": "DOUBLE", "tip": "DOUBLE", "day": "BIGINT"}):
+            registry["datasets"][0]["files"][0]["schema"] = schema
+            with open(path, "w") as file:
+                json.dump(registry, file)
+            best = self.plan({"table": "sold", "select": ["day", "tip"], "limit": 1,
+                              "order_by": [{"expr": "tip", "direction": "desc"}]}, "--dataset", "shop", JAILRUN_DATASETS="mine")
+            self.assertEqual(best["rows"], [["Sat", 3.5]], best)
         with ScriptedServer([text("fine")]) as server:
             self.ask("--no-record", "--dataset", "shop", "q", server=server, JAILRUN_DATASETS="mine")
         self.assertIn("Its data end at 2026-01-01", json.dumps(server.requests[0]["messages"]))
@@ -296,5 +308,5 @@ class Hostile(DataTest):
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not os.path.exists(os.path.join(sys.argv[1], "jailrun")):
         sys.exit("usage: data_test.py BIN_DIR [unittest arguments]; BIN_DIR holds jailrun and jailrun-full")
-    ask_test.BIN = os.path.abspath(sys.argv.pop(1))
+    asking.BIN = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=2)

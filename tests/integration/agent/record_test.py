@@ -14,8 +14,8 @@ import sys
 import time
 import unittest
 
-import ask_test
-from ask_test import TIPS, WORKS, AskTest
+import asking
+from asking import TIPS, WORKS, AskTest
 from scripted_server import ScriptedServer, calls, text
 
 PLOT = ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('/work/plot.png')\n"
@@ -24,7 +24,7 @@ PLOT = ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig('/work/p
 
 class RecordTest(AskTest):
     def jailrun(self, *words, status=0, input=None, **env):
-        ran = subprocess.run([os.path.join(ask_test.BIN, "jailrun"), *words], cwd=self.dir, text=True, timeout=240,
+        ran = subprocess.run([os.path.join(asking.BIN, "jailrun"), *words], cwd=self.dir, text=True, timeout=240,
                              input=input, capture_output=True, env=self.environment(None, **env))
         self.assertEqual(ran.returncode, status, ran.stdout + ran.stderr)
         return ran.stdout if status in (0, 1) else ran.stderr
@@ -183,7 +183,7 @@ class Threads(RecordTest):
 class Attempts(RecordTest):
     @classmethod
     def setUpClass(cls):
-        ask_test.start_jaild(cls)
+        asking.start_jaild(cls)
 
     def test_the_first_that_answers_stays_and_the_others_leave_nothing(self):
         with ScriptedServer([calls("x = 1"), *[calls("1 / 0")] * 3, calls("print(x, __import__('os').listdir('/work'))"),
@@ -254,13 +254,13 @@ class Terminal:
 class Chat(RecordTest):
     @classmethod
     def setUpClass(cls):
-        ask_test.start_jaild(cls)
+        asking.start_jaild(cls)
 
     def terminal(self, *words, server=None, sixel=False, **env):
         env = {"TERM": "xterm", "HOME": self.dir, **env}
         for name in ("TMUX", "TERM_PROGRAM", "KITTY_WINDOW_ID", "LC_TERMINAL"):
             env.setdefault(name, "")
-        return Terminal([os.path.join(ask_test.BIN, "jailrun"), *words], self.dir, self.environment(server, **env), sixel)
+        return Terminal([os.path.join(asking.BIN, "jailrun"), *words], self.dir, self.environment(server, **env), sixel)
 
     def test_a_conversation_at_a_terminal(self):
         script = [calls("x = 1\nprint('live', x)"), text("One it is."), calls("x = 2"), text("Two."),
@@ -344,5 +344,5 @@ class Chat(RecordTest):
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not os.path.exists(os.path.join(sys.argv[1], "jailrun")):
         sys.exit("usage: record_test.py BIN_DIR [unittest arguments]; BIN_DIR holds jailrun, jailrun-full and jaild")
-    ask_test.BIN = os.path.abspath(sys.argv.pop(1))
+    asking.BIN = os.path.abspath(sys.argv.pop(1))
     unittest.main(verbosity=2)

@@ -64,7 +64,7 @@ export async function run(page, code) {
   await page.keyboard.press("Control+Enter");
   await page.locator("article.step").nth(count).waitFor();
   await page.locator("article.step.running").waitFor({ state: "detached", timeout: 60_000 });
-  // Its state is saved after it has run: until then the editor takes no other cell.
+  // Its state is saved after it has run: until then another cell would wait.
   await page.locator(".composer button.stop").first().waitFor({ state: "detached", timeout: 60_000 });
   return page.locator("article.step").nth(count);
 }

@@ -94,6 +94,27 @@ test("every state can be returned to and branched from, and branches compared", 
     await page.getByText("42", { exact: true }).waitFor(); // what a tab has seen, it keeps
   }));
 
+test("a cell that is sent while another runs waits for it, unless that one is stopped", () =>
+  on({ at: "/#console" }, async (page) => {
+    await session(page);
+    const editor = page.getByRole("textbox", { name: /^Python for/ });
+    const send = async (code) => {
+      await editor.fill(code);
+      await page.keyboard.press("Control+Enter");
+    };
+    await send("long = sum(range(20_000_000))");
+    await send("print('then', long > 1)");
+    await page.getByText("then True", { exact: true }).waitFor();
+    assert.equal(await page.locator("article.step").count(), 2);
+    await page.locator(".composer button.stop").first().waitFor({ state: "detached" });
+    await send("while True: pass");
+    await send("print('kept')");
+    await page.getByText("Runs as soon as the cell before it is done.").waitFor();
+    await button(page, "Stop").click();
+    await page.locator(".composer button.stop").first().waitFor({ state: "detached" });
+    assert.equal(await editor.inputValue(), "print('kept')");
+  }));
+
 test("files go in and come out", () =>
   on({ at: "/#console" }, async (page) => {
     await session(page);

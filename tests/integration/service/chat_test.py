@@ -222,6 +222,42 @@ class Runs(ChatTest):
         self.assertEqual(self.service.ask("DELETE", "/runs/" + reply["run_id"])[0], 200)
         self.assertEqual(self.service.ask("GET", "/runs/" + reply["run_id"])[0], 404)
 
+    def test_a_table_comes_as_csv_or_arrow_to_who_accepts_it(self):
+        arrow, csv = "application/vnd.apache.arrow.stream", "text/csv"
+        sql = ("select status, count(*) as n, avg(ticket_id) as mean, null as gone, n > 0 as \"any\", [n] as list "
+               "from tickets group by status order by status")
+        whole = self.post(dataset_id="support", query_type="sql", sql=sql)
+        run, rows = "/runs/" + whole["run_id"], whole["result"]["rows"]
+        for accept, wanted in ((arrow, arrow), (f"{arrow}, {csv}", arrow), (f"{csv}, {arrow};q=0.5", csv),
+                               (f"{arrow}, application/json", "application/json"), ("*/*", "application/json")):
+            status, content = self.service.ask("GET", run, headers={"Accept": accept}, raw=True)
+            self.assertEqual((status, self.service.headers["content-type"].split(";")[0]), (200, wanted), content[:300])
+            self.assertIn("Accept", self.service.headers["vary"])
+            if accept == arrow:
+                table = content
+        self.assertEqual(self.read_arrow(table), [
+            dict(zip(whole["result"]["columns"], row)) for row in rows])
+        mixed = "select cast(n as union(number int, word varchar)) as a from (select unnest([1, null]) as n) union all select 'y'"
+        status, content = self.service.ask("POST", "/runs", {"dataset_id": "support", "query_type": "sql", "sql": mixed},
+                                           {"Accept": arrow}, raw=True)
+        self.assertCountEqual(self.read_arrow(content), [{"a": "1"}, {"a": None}, {"a": "y"}])
+        # What has no table is told as JSON, whatever is accepted.
+        status, content = self.service.ask("POST", "/runs", {"dataset_id": "support", "query_type": "sql", "sql": "select x"},
+                                           {"Accept": arrow}, raw=True)
+        self.assertEqual((status, json.loads(content)["status"]), (200, "failed"))
+
+    def read_arrow(self, content):
+        """Its rows, as pyarrow in a jail reads them."""
+        path = os.path.join(self.dir, "table.arrow")
+        with open(path, "wb") as file:
+            file.write(content)
+        code = ("import json, pyarrow\nwith pyarrow.ipc.open_stream('/data/table.arrow') as stream:\n"
+                "    print(json.dumps(stream.read_all().to_pylist()))\n")
+        read = subprocess.run([os.path.join(daemons.BIN, "jailrun"), "run", "--file", path, "-"], input=code, text=True,
+                              capture_output=True, env={**os.environ, "JAILRUN_SOCKET": self.service.jaild_socket})
+        self.assertEqual(read.returncode, 0, read.stderr)
+        return json.loads(read.stdout)
+
     def test_a_missing_field_and_an_unknown_data_set(self):
         for kind in ("sql", "python", "plan", "ruby"):
             self.post(400, dataset_id="support", query_type=kind)

@@ -11,26 +11,21 @@ anything is left.
 
 import argparse
 import collections
-import fcntl
-import glob
 import hashlib
 import http.client
 import json
 import os
 import random
-import re
-import shutil
-import signal
 import socket
-import struct
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-UIDS, SINGLE, BLOCK, BLOCKS = 1_900_000_000, 65_536, 1024, 256  # jail/confine/ids.h
-PATIENCE_S = 30
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "soak"))
+from daemons import Daemons, kill  # noqa: E402
+from ledger import PATIENCE_S, Ledger, look  # noqa: E402
+
 GONE = (ConnectionError, http.client.HTTPException, socket.timeout, json.JSONDecodeError)
 
 
@@ -38,54 +33,16 @@ class Wrong(Exception):
     """What must not be, whatever is killed."""
 
 
-class World:
-    """The two daemons, and what all clients know of them."""
+class World(Daemons):
+    """The two daemons, and what all clients know of their deaths."""
 
     def __init__(self, programs):
-        self.programs = programs
-        self.dir = tempfile.mkdtemp(prefix="kill-soak-")
-        self.log = open(os.path.join(self.dir, "log"), "w")
-        keys = os.path.join(self.dir, "keys.json")
-        self.keys = [subprocess.run([os.path.join(programs, "jailagent"), "keys", "--keys", keys, "add", name],
-                                    check=True, capture_output=True, text=True).stdout.strip() for name in "ab"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         self.kills = collections.Counter()
         self.epoch = 0       # of all kills, before and after each
         self.jaild_epoch = 0  # of those that end jails
         self.agent_epoch = 0
         self.stop = False
-        self.start_jaild()
-        self.start_agent()
-
-    def start_jaild(self):
-        self.jaild = subprocess.Popen([os.path.join(self.programs, "jaild"), "--socket", os.path.join(self.dir, "jaild"),
-                                       "--warm", "python"], stdout=self.log, stderr=self.log)
-
-    def start_agent(self):
-        self.agent = subprocess.Popen(
-            [os.path.join(self.programs, "jailagent"), "serve", "--listen", f"127.0.0.1:{self.port}",
-             "--jaild", os.path.join(self.dir, "jaild"), "--store", os.path.join(self.dir, "store"),
-             "--keys", os.path.join(self.dir, "keys.json")], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        if not self.agent.stdout.readline():
-            raise Wrong("jailagent does not start; see its log")
-
-    def guests(self):
-        """Descendants of jaild that are a guest's or its init's."""
-        children = collections.defaultdict(list)
-        for path in glob.glob("/proc/[0-9]*/stat"):
-            try:
-                with open(path) as file:
-                    text = file.read()
-            except OSError:
-                continue
-            children[int(text.rpartition(")")[2].split()[1])].append(int(path.split("/")[2]))
-        found, todo = [], [self.jaild.pid]
-        while todo:
-            found += (more := children[todo.pop()])
-            todo += more
-        return found
+        super().__init__(programs, owners="ab")
 
     def kill(self, victim):
         self.epoch += 1
@@ -95,21 +52,13 @@ class World:
             self.jaild_epoch += 1
         self.kills[victim] += 1
         if victim == "jailagent":
-            self.agent.kill()
-            self.agent.wait()
-            self.agent.stdout.close()
-            self.start_agent()
+            self.restart_agent()
         elif victim == "jaild":
             self.jaild.kill()
             self.jaild.wait()
             self.start_jaild()
-        else:
-            guests = self.guests()
-            if guests:
-                try:
-                    os.kill(random.choice(guests), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        elif guests := self.guests():
+            kill(random.choice(guests))
         self.epoch += 1
         if victim != "jailagent":
             self.jaild_epoch += 1
@@ -350,62 +299,19 @@ class Client(threading.Thread):
             self.faults.append(f"at the end: {fault!r}")
 
 
-def unleased(locks, uid):
-    at = uid - UIDS if uid - UIDS < SINGLE else SINGLE + (uid - UIDS - SINGLE) // BLOCK
-    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0)
-    return struct.unpack("hhqqi4x", fcntl.fcntl(locks, 36, asked))[0] == fcntl.F_UNLCK  # F_OFD_GETLK
-
-
-def orphans():
-    """Processes with a guest's uid for which no owner holds the lease, and groups without an owner."""
-    found = []
-    # Before the first jail of this host there is no such file, and nobody holds a lock.
-    with open(os.open("/run/jailrun/uids", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as locks:
-        for path in glob.glob("/proc/[0-9]*"):
-            try:
-                uid = os.stat(path).st_uid
-                if UIDS <= uid < UIDS + SINGLE + BLOCK * BLOCKS and unleased(locks.fileno(), uid):
-                    found.append("process " + path)
-            except OSError:
-                pass
-    with open("/proc/locks") as file:
-        locked = {line.split()[5] for line in file if len(line.split()) > 5 and ":" in line.split()[5]}
-    for path in glob.glob("/sys/fs/cgroup/**/jailrun-*", recursive=True):
-        try:
-            stat = os.stat(path)
-        except OSError:
-            continue
-        key = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
-        outer = os.path.dirname(path)
-        if key not in locked and "jailrun-" not in outer:
-            found.append("group " + path)
-    return set(found)
-
-
-def stays(before):
-    begun = time.monotonic()
-    while (left := orphans() - before) and time.monotonic() - begun < PATIENCE_S:
-        time.sleep(.05)
-    return left
-
-
 def answers(clients):
     return sum(client.seen["cells"] + client.seen["runs"] for client in clients)
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def soak(options):
     dice = random.Random(options.seed)
     random.seed(options.seed)
-    before = orphans()
+    before = Ledger(("orphans", "groups"))
     world = World(options.programs)
     clients = []
     for number in range(options.clients):
         clients.append(Client(world, number, dice.random(), clients))
-    begun, rounds, left = time.monotonic(), 0, set()
+    begun, rounds = time.monotonic(), 0
     for client in clients:
         client.start()
     while (rounds < options.rounds) if options.minutes is None else (time.monotonic() - begun < options.minutes * 60):
@@ -430,14 +336,8 @@ def soak(options):
             client.faults.append("it hangs")
     for client in clients:
         client.conclude()
-    memory = re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{world.agent.pid}/status").read()).group(1)
-    print("jailagent at the end:", memory, "KiB,", descriptors(world.agent.pid), "descriptors")
-    for process in (world.agent, world.jaild):
-        process.send_signal(signal.SIGTERM)
-        if process.wait(PATIENCE_S) != 0:
-            left.add(f"{process.args[0]} ended with {process.returncode}")
-    left |= stays(before)
-    world.log.close()
+    print("jailagent at the end:", json.dumps(look(world.agent.pid)))
+    left = world.end().union(*before.left().values())
     seen = sum((client.seen for client in clients), collections.Counter())
     faults = [f"{client.name}: {fault}" for client in clients for fault in client.faults]
     print(f"{sum(world.kills.values())} kills in {time.monotonic() - begun:.0f} s:",
@@ -445,9 +345,9 @@ def soak(options):
     print(", ".join(f"{count} {name}" for name, count in sorted(seen.items())))
     print(f"{len(faults)} faults", *faults[:20], f"{len(left)} left", *sorted(left)[:20], sep="\n")
     if faults or left:
-        print("log:", os.path.join(world.dir, "log"))
+        print("log:", world.log.name)
         return 1
-    shutil.rmtree(world.dir)
+    world.forget()
     return 0 if all(seen[each] for each in ("cells", "runs", "files read", "sessions taken up")) else 1
 
 

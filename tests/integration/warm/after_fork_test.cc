@@ -86,6 +86,32 @@ TEST_F(AfterFork, LibrariesWithThreadsProcessesAndFilesWork) {
   EXPECT_EQ(run.result.verdict, Verdict::Ok);
 }
 
+// Its own database is open before the fork: nobody pays for it who does not use it, and nobody has
+// random numbers, tables or threads in common with another child.
+TEST_F(AfterFork, DuckDbIsThereBeforeTheFirstLineAndEachChildHasADatabaseOfItsOwn) {
+  const std::string script =
+      "import os, sys\n"
+      "early, threads = 'duckdb' in sys.modules, lambda: len(os.listdir('/proc/self/task'))\n"
+      "import duckdb\n"
+      "print(early, threads(), type(duckdb), *duckdb.sql('select 6 * 7').fetchall()[0], "
+      "threads())\n"
+      "print(*duckdb.execute(\"select current_setting('memory_limit'), \"\n"
+      "    \"current_setting('temp_directory')\").fetchone())\n"
+      "duckdb.execute('create table mine as select 1 as x')\n"
+      "count = 'select count(*) from duckdb_tables()'\n"
+      "print(*duckdb.sql(count).fetchall()[0], *duckdb.connect().execute(count).fetchone())\n"
+      "print(duckdb.sql('select random(), uuid()').fetchall(), file=sys.stderr)\n";
+  std::set<std::string> drawn;
+  for (int i = 0; i < 3; ++i) {
+    const auto jail = test::park(*world_);
+    ASSERT_TRUE(jail.has_value()) << jail.error().line();
+    const test::WarmRun run = test::run_in(*world_, **jail, script);
+    EXPECT_EQ(run.out, "True 1 <class 'module'> 42 1\n307.1 MiB /work/.duckdb\n1 0\n");
+    drawn.insert(run.err);
+  }
+  EXPECT_EQ(drawn.size(), 3u);
+}
+
 TEST_F(AfterFork, TheScriptIsAnOrdinaryProcessOfItsOwnSession) {
   const auto jail = test::park(*world_);
   ASSERT_TRUE(jail.has_value());

@@ -8,7 +8,7 @@ import {
   newSession,
   putFiles,
   rollback,
-  run,
+  send,
   sessionOf,
 } from "../console";
 import { saveNotebook } from "../notebook";
@@ -59,18 +59,15 @@ function CellView({ session, cell, quiet }: { session: Session; cell: Cell; quie
 
 function Editor({ session }: { session: Session }) {
   const text = useRef<HTMLTextAreaElement>(null);
-  const send = async () => {
-    const code = session.draft;
-    session.draft = "";
-    change();
-    await run(session, code);
+  const submit = async () => {
+    await send(session);
     text.current?.focus();
   };
   const keys = (event: KeyboardEvent & { currentTarget: HTMLTextAreaElement }) => {
     const area = event.currentTarget;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey || event.shiftKey)) {
       event.preventDefault();
-      if (!session.busy) send();
+      submit();
     } else if (event.key === "Enter" && !event.isComposing) {
       // The next line is as deep as this one, and one deeper after a colon.
       const before = area.value.slice(0, area.selectionStart);
@@ -110,10 +107,11 @@ function Editor({ session }: { session: Session }) {
       value={session.draft}
       set={(code) => (session.draft = code)}
       verb="Run"
-      send={send}
+      send={submit}
       busy={session.busy}
       stop={() => interrupt(session)}
     >
+      {session.waits && <p role="status">Runs as soon as the cell before it is done.</p>}
       <p class="dim small">
         Ctrl+Enter or Shift+Enter runs, Escape stops. The state after each cell is kept: return to
         it, or branch from it.
