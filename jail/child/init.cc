@@ -168,7 +168,8 @@ long send_descriptors(int socket, char byte, const int* fds, unsigned count) {
 void init_main(const ChildArgs* args) {
   enter_world(args);
   begin(args, Stage::Spawn);
-  sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, ptr(&kSigchldSet), 0, 8);  // reap() waits for it
+  // reap() waits for it: one that was not blocked would be missed, and a run would not end.
+  must(args, Stage::Spawn, sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, ptr(&kSigchldSet), 0, 8), 5);
   const long guest = must(args, Stage::Spawn, spawn_guest(args));
   forget(args);
   reap(args, guest);
@@ -178,7 +179,7 @@ void init_main(const ChildArgs* args) {
 void slot_main(const ChildArgs* args) {
   enter_world(args);
   begin(args, Stage::Spawn);
-  sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, ptr(&kSigchldSet), 0, 8);
+  must(args, Stage::Spawn, sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, ptr(&kSigchldSet), 0, 8), 5);
   end(args, Stage::Spawn);
   forget(args);
   reap_orphans(args);

@@ -141,6 +141,19 @@ Expected<UidLease> UidLease::acquire_block(const Fd& run_dir) {
 
 namespace {
 
+// What the out-of-memory killer spares because its service is spared (OOMScoreAdjust=-900) would
+// have others die for a guest's memory.
+Expected<void> take_no_protection(const Fd& proc) {
+  if (!read_file_at(AT_FDCWD, "/proc/self/oom_score_adj", 16).starts_with('-')) return {};
+  if (const int error = write_file_at(proc.get(), "oom_score_adj", "0"); error != 0) {
+    return std::unexpected(Error{Stage::MapIds, "oom_score_adj", error,
+                                 "cannot take its owner's protection from the out-of-memory killer "
+                                 "from the jail",
+                                 "start it with OOMScoreAdjust=0"});
+  }
+  return {};
+}
+
 Expected<void> write_maps(pid_t child, const std::string& line) {
   const std::string dir = "/proc/" + std::to_string(child);
   const Fd proc(::open(dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -150,7 +163,7 @@ Expected<void> write_maps(pid_t child, const std::string& line) {
                                    "run as root, or give this user a range in /etc/subuid"});
     }
   }
-  return {};
+  return take_no_protection(proc);
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ class UidLease {
 };
 
 // Writes the maps of a child's user namespace: kGuestUid inside is `host_uid` outside, nothing
-// else.
+// else. With them ends what protection from the out-of-memory killer it had from this process.
 Expected<void> map_ids(pid_t child, std::uint32_t host_uid);
 // For a keeper: 0 to kWorldUids - 1 inside are the block from `host_uid` outside.
 Expected<void> map_block(pid_t child, std::uint32_t host_uid);

@@ -97,7 +97,10 @@ class Reader {
     add(who, "tracer", field("TracerPid"));
     schedule(who, pid, task);
     add(who, "personality", trimmed(task_file(pid, task, "personality")));
-    add(who, "oom_score_adj", trimmed(task_file(pid, task, "oom_score_adj")));
+    const std::string score = trimmed(task_file(pid, task, "oom_score_adj"));
+    const int owners = std::stoi("0" + trimmed(proc_file(owner_, "oom_score_adj")));
+    add(who, "oom_score_adj",
+        score == std::to_string(std::max(0, owners)) ? "the owner's, at least 0" : score);
     struct stat st{};
     ::stat(("/proc/" + std::to_string(pid) + "/maps").c_str(), &st);
     const bool of_world =
