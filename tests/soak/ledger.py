@@ -28,6 +28,8 @@ def unleased(locks, uid):
 def orphans():
     """Processes with a guest's uid for which no owner holds the lease."""
     found = set()
+    if not os.path.exists("/run/jailrun/uids"):
+        return found  # no jail was ever made on this host: nobody holds a lease
     with open("/run/jailrun/uids", "r+b") as locks:
         for path in glob.glob("/proc/[0-9]*"):
             try:
