@@ -24,6 +24,7 @@ PACKAGES = [
     "linux-image-cloud-amd64", "busybox-static",  # booted, and the initrd's only program
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "login", "passwd", "uidmap",
     "cmake",  # ctest
+    "apparmor",  # its parser
     "python3", "python3-jsonschema",  # the daemons' clients in tests, a Result against its schema
     "util-linux", "procps", "libcap2-bin", "diffutils", "binutils",
 ]
@@ -34,6 +35,7 @@ UNWANTED = [
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
     "e2scrub_reap.service", "systemd-timesyncd.service", "systemd-pstore.service", "getty@tty1.service",
     "systemd-update-utmp.service", "ldconfig.service", "systemd-journal-flush.service",
+    "apparmor.service",  # a hundred profiles that are nobody's here
     "systemd-binfmt.service", "systemd-udev-settle.service", "modprobe@drm.service",
 ]
 REMEDY = "read the lines above; --fresh builds the machine's disks anew"
