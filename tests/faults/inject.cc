@@ -76,7 +76,7 @@ class Watch {
   bool counts_;  // not before the program's own beginning
   pid_t root_ = -1;
   bool root_ended_ = false, ending_ = false;
-  std::set<pid_t> watched_, failing_;
+  std::set<pid_t> watched_, failing_, ended_;
   Fd out_, err_;
   Watched result_;
 };
@@ -158,6 +158,12 @@ void Watch::stopped(pid_t task, int status) {
     return;
   }
   watched_.insert(task);
+  // One that is being born is watched from here on: its maker may be gone before it stops at first.
+  if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE) {
+    unsigned long made = 0;
+    ::ptrace(PTRACE_GETEVENTMSG, task, nullptr, &made);
+    if (!ended_.contains(static_cast<pid_t>(made))) watched_.insert(static_cast<pid_t>(made));
+  }
   if (event == PTRACE_EVENT_STOP && signal != SIGTRAP) {
     ::ptrace(PTRACE_LISTEN, task, nullptr, 0);
   } else if (event != 0) {
@@ -198,6 +204,7 @@ void Watch::run(pid_t root, int bound_ms) {
       continue;
     }
     watched_.erase(task);
+    ended_.insert(task);
     if (task == root) {
       root_ended_ = true;
       result_.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
