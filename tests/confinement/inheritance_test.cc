@@ -48,17 +48,6 @@ TEST(Inheritance, NoVariableOfTheCallerIsInAnyProcessOfTheJail) {
   EXPECT_TRUE(memory_contains(jail->pid(), secret)) << "the twin: the search finds it where it is";
 }
 
-TEST(Inheritance, NoProtectionFromTheOutOfMemoryKillerIsTheGuests) {
-  const auto take_it = [] { std::ofstream("/proc/self/oom_score_adj") << -500; };
-  const auto twin = waiting_program({"wait"}, take_it);
-  ASSERT_NE(twin, nullptr);
-  EXPECT_EQ(proc_file(twin->pid(), "oom_score_adj"), "-500\n");
-  const auto jail = waiting_jail({"wait"}, {}, take_it);
-  ASSERT_NE(jail, nullptr);
-  for (const pid_t pid : {jail->init(), jail->guest()})
-    EXPECT_EQ(proc_file(pid, "oom_score_adj"), "0\n") << pid;
-}
-
 TEST(Inheritance, NoDescriptorOfTheCallerIsOpenInTheJail) {
   const auto leave_them = [] {
     for (const char* path : {"/", "/etc/passwd", "/proc"}) (void)!::open(path, O_RDONLY);
