@@ -72,9 +72,8 @@ def mounts():
 
 def files():
     """Of the run directory, where Plans are a cache."""
-    return {
-        f"file /run/jailrun/{name}" for name in os.listdir("/run/jailrun") if name[:5] != "plan-"
-    }
+    there = os.listdir("/run/jailrun") if os.path.isdir("/run/jailrun") else []
+    return {f"file /run/jailrun/{name}" for name in there if name[:5] != "plan-"}
 
 
 KINDS = {"orphans": orphans, "groups": groups, "mounts": mounts, "files": files}
