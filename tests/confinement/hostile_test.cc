@@ -171,7 +171,7 @@ kept = []
 for _ in range(300):
     try:
         a, b = socket.socketpair()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [b.fileno()] * 200))]
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [b.fileno(), 1, 2] * 60))]
         a.setblocking(False)
         while True:
             try: a.sendmsg([b"x"], rights)

@@ -121,6 +121,23 @@ TEST_F(Posture, TheNetworkHasNoInterfaceThatIsUp) {
       << "an address is up";
 }
 
+TEST_F(Posture, TheTablesOfASharedNetworkAreClosed) {
+  const auto others_may_read = [](pid_t pid, const char* table) {
+    struct stat st{};
+    EXPECT_EQ(::stat(("/proc/" + std::to_string(pid) + "/net/" + table).c_str(), &st), 0) << table;
+    return (st.st_mode & 0077) != 0;
+  };
+  // A jail of a plain user, or on a kernel without Landlock's scopes, is alone in its network.
+  struct stat null{};
+  const bool shared = ::stat("/run/jailrun/net.null", &null) == 0 &&
+                      proc_link(guest_, "ns/net") == "net:[" + std::to_string(null.st_ino) + "]";
+  EXPECT_TRUE(shared || !is_warm_start()) << "warm jails share one";
+  for (const char* table : {"unix", "tcp", "udp", "dev", "route"}) {
+    EXPECT_TRUE(others_may_read(::getpid(), table)) << "the twin: " << table << " of the host";
+    EXPECT_EQ(others_may_read(guest_, table), !shared) << table;
+  }
+}
+
 TEST_F(Posture, ExactlyThreeMountsAreWritable) {
   std::set<std::string> writable;
   for (const std::string& line : lines_of(proc_file(guest_, "mountinfo"))) {
