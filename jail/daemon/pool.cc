@@ -50,7 +50,7 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
   pacing_.arrived(now);
   const auto wait = static_cast<std::int64_t>(std::min<std::uint64_t>(wait_ns, 3600 * kSecondNs));
   Waiter waiter{ticket, now, now + wait, std::move(done)};
-  if (waiting_.empty() && !parked_.empty()) {
+  if (waiting_.empty() && ready()) {
     lend(true, waiter);
     return pump();
   }
@@ -74,6 +74,22 @@ void JailPool::acquire(const Owner& owner, std::uint64_t ticket, std::uint64_t w
 
 void JailPool::forget(std::uint64_t ticket) {
   waiting_.take([&](const Waiter& waiter) { return waiter.ticket == ticket; }, [](Waiter&&) {});
+}
+
+// The keeper tells of deaths in its own time: a jail must not be lent before it has.
+bool JailPool::ready() {
+  while (!parked_.empty() && !parked_.front().jail->jail->waits()) {
+    const Parked dead = std::move(parked_.front());
+    parked_.pop_front();
+    parked_died();
+    dead.world->discard(*dead.jail);
+  }
+  return !parked_.empty();
+}
+
+void JailPool::parked_died() {
+  ++count().parked_deaths;
+  spdlog::warn("policy {}: a parked jail died", policy_->spec.name);
 }
 
 void JailPool::lend(bool parked, const Waiter& waiter) {
@@ -163,7 +179,7 @@ void JailPool::plan_build() {
 void JailPool::pump() {
   if (pumping_) return;  // a `done` may come back here
   pumping_ = true;
-  while (!parked_.empty() && !waiting_.empty()) lend(false, *waiting_.pop());
+  while (!waiting_.empty() && ready()) lend(false, *waiting_.pop());
   if (!shutting_down_) plan_build();
   pumping_ = false;
 }

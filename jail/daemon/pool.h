@@ -69,6 +69,8 @@ class JailPool : public std::enable_shared_from_this<JailPool> {
   };
 
   void pump();
+  bool ready();  // a parked jail is to be had; those that died meanwhile are taken away
+  void parked_died();
   void start_world();
   void world_ready(const std::shared_ptr<LiveWorld>& world, const std::string& report);
   void world_failed(const std::shared_ptr<LiveWorld>& world, const Error& why);

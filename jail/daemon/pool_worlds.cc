@@ -28,8 +28,7 @@ LiveWorld::Events JailPool::events_of(std::shared_ptr<std::weak_ptr<LiveWorld>> 
     const auto self = weak.lock();
     if (!self) return;
     std::erase_if(self->parked_, [&](const Parked& each) { return each.jail == &jail; });
-    ++self->count().parked_deaths;
-    spdlog::warn("policy {}: a parked jail died", self->policy_->spec.name);
+    self->parked_died();
   };
   events.jail_removed = [weak] {
     if (const auto self = weak.lock())

@@ -193,6 +193,12 @@ Expected<void> WarmJail::admit() {
   return {};
 }
 
+// Nobody else has the writing end of a parked guest's answers: it hangs up when the guest dies.
+bool WarmJail::waits() const {
+  pollfd entry{ends_.answer.get(), 0, 0};
+  return ::poll(&entry, 1, 0) == 0;
+}
+
 Expected<void> WarmJail::limit(const Late& late) {
   const Plan& plan = world_.plan_;
   return cgroup_->change({late.memory_bytes != 0 ? late.memory_bytes : plan.memory_bytes,

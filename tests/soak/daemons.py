@@ -6,6 +6,7 @@ import collections
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -162,8 +163,13 @@ class Daemons:
 
 
 def kill(pid):
-    """True if it was there."""
+    """True if it was there. Returns when it is dead."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        victim = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(victim, signal.SIGKILL)
+            select.select([victim], [], [], PATIENCE_S)
+        finally:
+            os.close(victim)
         return True
     return False

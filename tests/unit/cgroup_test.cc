@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "jail/plan/plan.h"
 
@@ -90,6 +93,32 @@ TEST_F(CgroupLeaf, ThatIsKilledHasNoCpuLimitAnyMore) {
   group->kill();
   EXPECT_THAT(group->check_limits(),
               testing::AnyOf("cpu.cfs_quota_us is -1\n", testing::StartsWith("cpu.max is max ")));
+}
+
+// Else a fork storm, whose processes all stand on the CPU of its limit, takes the longer to die.
+TEST_F(CgroupLeaf, ThatIsKilledDiesOnAllCpusOfTheCaller) {
+  cpu_set_t all, one;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof all, &all), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  auto group = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(group.has_value()) << group.error().line();
+  std::vector<pid_t> children;
+  for (int i = 0; i < 4; ++i) {
+    children.push_back(put_process(*group));
+    ASSERT_EQ(::sched_setaffinity(children.back(), sizeof one, &one), 0);
+  }
+  group->kill();
+  cpu_set_t used;
+  CPU_ZERO(&used);
+  for (const pid_t child : children) {
+    cpu_set_t its;
+    ASSERT_EQ(::sched_getaffinity(child, sizeof its, &its), 0);  // as long as nobody reaps it
+    CPU_OR(&used, &used, &its);
+    ::waitpid(child, nullptr, 0);
+  }
+  EXPECT_EQ(CPU_COUNT(&used), std::min(CPU_COUNT(&all), 4));
 }
 
 TEST_F(CgroupLeaf, OfALiveOwnerIsNotTakenAway) {

@@ -21,6 +21,14 @@ std::string slurp(const std::string& path) {
   return text.str();
 }
 
+pid_t zygote_below(pid_t keeper) {
+  for (const pid_t process : children(keeper)) {
+    const std::string command = slurp("/proc/" + std::to_string(process) + "/cmdline");
+    if (command.find("zygote") != std::string::npos) return process;
+  }
+  return 0;
+}
+
 }  // namespace
 
 Daemon::Daemon(const std::vector<std::string>& arguments,
@@ -76,12 +84,13 @@ Client Daemon::connect() const {
 }
 
 pid_t Daemon::zygote() const {
-  for (const pid_t keeper : children(pid())) {
-    for (const pid_t process : children(keeper)) {
-      const std::string command = slurp("/proc/" + std::to_string(process) + "/cmdline");
-      if (command.find("zygote") != std::string::npos) return process;
-    }
-  }
+  const pid_t keeper = this->keeper();
+  return keeper == 0 ? 0 : zygote_below(keeper);
+}
+
+pid_t Daemon::keeper() const {
+  for (const pid_t child : children(pid()))
+    if (zygote_below(child) != 0) return child;
   return 0;
 }
 

@@ -36,6 +36,7 @@ class Daemon {
   Client connect() const;
   // Its jails' interpreter, as the host sees it; 0 where there is none.
   pid_t zygote() const;
+  pid_t keeper() const;  // the zygote's parent
   double metric(const std::string& name, const std::string& kind = {}) const;
   // The numbers of its open descriptors.
   std::vector<int> descriptors() const;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "tests/integration/jaild/daemon.h"
@@ -134,6 +135,36 @@ TEST(Daemon, RemovesAParkedJailThatDied) {
   ASSERT_GE(killed, 4);
   ASSERT_TRUE(soon([&] { return daemon.metric("jaild_parked_deaths_total") >= killed; }));
   EXPECT_EQ(run(client, "print(2)").out, "2\n");
+}
+
+bool is_dead(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string stat;
+  std::getline(file, stat);
+  return stat.empty() || stat[stat.rfind(')') + 2] == 'Z';
+}
+
+TEST(Daemon, LendsNoParkedJailThatDiedBeforeItWasToldSo) {
+  Daemon daemon;
+  Client client = daemon.connect();
+  EXPECT_EQ(run(client, "print(1)").out, "1\n");
+  ASSERT_TRUE(soon([&] { return daemon.metric("jaild_parked") >= 4; }));
+  // Who tells it of deaths is silent.
+  const pid_t keeper = daemon.keeper();
+  ASSERT_EQ(::kill(keeper, SIGSTOP), 0);
+  const JailList list = client.ps().value();
+  std::vector<pid_t> parked;
+  for (const JailInfo& jail : list.jails)
+    if (jail.state == "parked") parked.push_back(jail.pid);
+  ASSERT_GE(parked.size(), 4u);
+  parked.pop_back();  // the last in line stays
+  for (const pid_t each : parked) ::kill(each, SIGKILL);
+  for (const pid_t each : parked) ASSERT_TRUE(soon([&] { return is_dead(each); }));
+  Leased leased = lease(client);
+  ASSERT_EQ(::kill(keeper, SIGCONT), 0);
+  send_script(leased, "print(2)");
+  EXPECT_EQ(finish(client, leased).out, "2\n");
+  EXPECT_EQ(daemon.metric("jaild_parked_deaths_total"), parked.size());
 }
 
 PolicyDir::Changes wall(const std::string& time) { return {{"\"60s\"", "\"" + time + "\""}}; }
