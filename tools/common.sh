@@ -70,10 +70,10 @@ quietly() {
 # Clones in other places share compilations: paths below the root count as relative.
 export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 
-# build PRESET. ccache is asked for here and not above: on a bare machine it has only just been installed.
+# build PRESET [TARGET]. ccache is asked for here and not above: on a bare machine it has only just been installed.
 build() {
   local launcher=()
   if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
   quietly "configure $1" cmake -S "$root" --preset "$1" "${launcher[@]}" &&
-    quietly "build $1" cmake --build "$root/build/$1" -j "$(nproc)"
+    quietly "build $1" cmake --build "$root/build/$1" -j "$(nproc)" --target "${2:-all}"
 }

@@ -1,9 +1,14 @@
 """How late a deadline strikes, and what a neighbour feels: one thing at a time, nothing killed."""
 
+import json
+import os
 import statistics
+import struct
+import subprocess
+import tempfile
 
 import work
-from paths import Book, Cold, Socket
+from paths import Book, Cold, Socket, now_ns
 
 NEIGHBOUR_RUNS = 60
 ATTACKS = ("spin", "fork-storm", "held-sort", "memory", "flood", "inodes", "daemons")
@@ -53,6 +58,36 @@ class Measures:
             told[path] = {job: summary(samples) for job, samples in sorted(jobs.items())}
             told[path]["all"] = summary([each for samples in jobs.values() for each in samples])
         return told
+
+    def last_instructions(self, rounds):
+        """{way: summary} of a fork storm's last sign of life, beyond the limit. At most the truth and
+        the start of jailrun: what is measured begins before the limit does."""
+        told = {}
+        for way in ("--cold", "--warm"):
+            samples = [self.last_instruction(way) for _ in range(rounds)]
+            told[way] = summary([us for us in samples if us is not None])
+        return told
+
+    def last_instruction(self, way):
+        """Microseconds; None where it did not come to its first."""
+        with tempfile.TemporaryDirectory() as out:
+            command = [self.daemons.program("jailrun"), "run", way, "--json", "--out", out]
+            begun = now_ns()
+            done = subprocess.run(
+                [*command, "-t", f"{work.STAMPS.wall_ms}ms", "-"],
+                input=work.STAMPS.asked_with(10 ** (work.DIGITS - 1)),
+                env={**os.environ, "JAILRUN_SOCKET": self.daemons.socket},
+                capture_output=True,
+                text=True,
+            )
+            stages = {each["stage"]: each["at_ns"] for each in json.loads(done.stdout)["timeline"]}
+            begun += stages["exec"] if way == "--cold" else 0
+            try:
+                with open(os.path.join(out, "stamps"), "rb") as file:
+                    _, last = struct.unpack("qq", file.read(16))
+            except FileNotFoundError:
+                return None
+        return (last - begun - work.STAMPS.wall_ms * 1_000_000) // 1000
 
     def line_us(self, runs=NEIGHBOUR_RUNS):
         """The median time of the least work."""

@@ -171,6 +171,23 @@ spin()
     ),
 ]
 
+# A storm each of whose processes says all the time that it runs: two readings of CLOCK_MONOTONIC, the
+# first and the last, in a file that is handed out.
+STAMPS = timed(
+    "stamps",
+    """
+import mmap, os, struct, time
+file = os.open("/work/stamps", os.O_RDWR | os.O_CREAT)
+os.ftruncate(file, 4096)
+page = mmap.mmap(file, 4096)
+struct.pack_into("q", page, 0, time.monotonic_ns())
+while True:
+    struct.pack_into("q", page, 8, time.monotonic_ns())
+    try: os.fork()
+    except OSError: pass
+""",
+)
+
 HOSTILE = [
     hostile("memory", "x = []\nwhile True: x.append(bytearray(1 << 22))", MEMORY, weight=0.3),
     hostile("flood", "while True: print('x' * 8000)", OUTPUT),

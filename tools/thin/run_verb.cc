@@ -36,20 +36,6 @@ const char* common_remedy(int errno_value) {
   return nullptr;
 }
 
-int report(Error error, bool json) {
-  if (const char* remedy = common_remedy(error.errno_value); remedy != nullptr)
-    error.remedy = remedy;
-  if (json) {
-    const std::string text = to_json(error);
-    (void)write_all(STDOUT_FILENO, text.data(), text.size());
-  }
-  std::fprintf(stderr, "jailrun: %s\n", error.line().c_str());
-  if (error.stage == Stage::Exec && error.errno_value == ENOENT) return kStatusNotFound;
-  const bool not_executable = error.errno_value == EACCES || error.errno_value == ENOEXEC;
-  if (error.stage == Stage::Exec && not_executable) return kStatusNotExecutable;
-  return kStatusOurs;
-}
-
 // Ctrl-C and its like become an event; a closed pipe becomes EPIPE.
 Fd block_signals() {
   sigset_t set;
@@ -149,10 +135,10 @@ void print_answer(const WarmRun& ran) {
                since(ran.answer->done_ns).c_str());
 }
 
-int print(const Result& result, const CommandLine& line) {
+int print(const Result& result, const CommandLine& line, Onlooker* onlooker) {
   int status = result.status;
-  if (line.json) {
-    const std::string text = to_json(result);
+  if (line.json || onlooker != nullptr) {
+    const std::string text = onlooker != nullptr ? onlooker->report(result) : to_json(result);
     if (const int error = write_all(STDOUT_FILENO, text.data(), text.size()); error != 0) {
       std::fprintf(stderr,
                    "jailrun: cannot write the result: %s; is stdout closed, or its disk full?\n",
@@ -185,7 +171,8 @@ bool asks_for_json(int argc, char** argv) {
 // One `run` or `exec`: warm where that is asked for or can be had, else cold.
 class Verb {
  public:
-  Verb(const CommandLine& line, char** argv) : line_(line), argv_(argv) {}
+  Verb(const CommandLine& line, char** argv, Onlooker* onlooker = nullptr)
+      : line_(line), argv_(argv), onlooker_(onlooker) {}
   int run(int argc, BringUpLoopback bring_up_loopback);
 
  private:
@@ -197,6 +184,7 @@ class Verb {
 
   const CommandLine& line_;
   char** const argv_;
+  Onlooker* const onlooker_;
   RunRequest request_;
   Fd cancel_, out_;
   bool made_out_ = false, ready_ = false;
@@ -236,7 +224,7 @@ std::optional<int> Verb::try_warm() {
   }
   if (const WarmRun* ran = std::get_if<WarmRun>(&outcome)) {
     if (line_.verbose) print_answer(*ran);
-    return print(ran->result, line_);
+    return print(ran->result, line_, onlooker_);
   }
   NotWarm& why = std::get<NotWarm>(outcome);
   if (line_.start == Start::Warm || !why.cold_may_do)
@@ -274,9 +262,11 @@ int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
   ::signal(SIGCHLD, SIG_DFL);  // a caller may ignore it: then no wait tells how a child ended
   request_.list_files = line_.json;
   if (!line_.json) {
-    request_.forward_out = STDOUT_FILENO;
+    request_.forward_out = onlooker_ != nullptr ? STDERR_FILENO : STDOUT_FILENO;
     request_.forward_err = STDERR_FILENO;
   }
+  if (onlooker_ != nullptr)
+    request_.launch.at_gate = [this](pid_t guest) { return onlooker_->at_gate(guest); };
   request_.launch.inputs = line_.files;
   request_.launch.packages = line_.packages;
   if (line_.is_run && line_.start != Start::Cold && bring_up_loopback == nullptr) {
@@ -304,10 +294,29 @@ int Verb::run(int argc, BringUpLoopback bring_up_loopback) {
   if (!result) return fail(result.error());
   if (line_.verbose && line_.is_run)
     std::fprintf(stderr, "jailrun: not warm: %s\n", why_cold_.c_str());
-  return print(*result, line_);
+  return print(*result, line_, onlooker_);
 }
 
 }  // namespace
+
+int report(Error error, bool json) {
+  if (const char* remedy = common_remedy(error.errno_value); remedy != nullptr)
+    error.remedy = remedy;
+  if (json) {
+    const std::string text = to_json(error);
+    (void)write_all(STDOUT_FILENO, text.data(), text.size());
+  }
+  std::fprintf(stderr, "jailrun: %s\n", error.line().c_str());
+  if (error.stage == Stage::Exec && error.errno_value == ENOENT) return kStatusNotFound;
+  const bool not_executable = error.errno_value == EACCES || error.errno_value == ENOEXEC;
+  if (error.stage == Stage::Exec && not_executable) return kStatusNotExecutable;
+  return kStatusOurs;
+}
+
+int run_watched(const CommandLine& line, int argc, char** argv, BringUpLoopback bring_up_loopback,
+                Onlooker& onlooker) {
+  return Verb(line, argv, &onlooker).run(argc, bring_up_loopback);
+}
 
 int run_verb(int argc, char** argv, BringUpLoopback bring_up_loopback) {
   const Expected<CommandLine> line = parse_command_line(argc, argv);
