@@ -146,6 +146,37 @@ class Warm(Command):
     name_of_path, way = "jailrun --warm", "--warm"
 
 
+class Line:
+    """A connection to jailagent with a key, made again where it broke. Raises what GONE names."""
+
+    def __init__(self, port, key, timeout_s):
+        self.port, self.key, self.timeout_s, self.connection = port, key, timeout_s, None
+
+    def ask(self, method, path, body=None, kind="application/json"):
+        """(status, content). `body`: bytes, or what becomes JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        head = {"Authorization": "Bearer " + self.key}
+        if body is not None:
+            head["Content-Type"] = kind
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection(
+                    "127.0.0.1", self.port, timeout=self.timeout_s
+                )
+            self.connection.request(method, path, body, head)
+            reply = self.connection.getresponse()
+            return reply.status, reply.read()
+        except GONE:
+            self.close()
+            raise
+
+    def close(self):
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
 class Http(Path):
     """POST /v1/run of one owner over one connection, made again where it broke."""
 
@@ -155,7 +186,7 @@ class Http(Path):
 
     def __init__(self, daemons, book, seed):
         super().__init__(daemons, book, seed)
-        self.line = None
+        self.line = Line(daemons.port, daemons.keys[0], HANGS_S)
 
     def run(self):
         while not self.stop:
@@ -169,30 +200,11 @@ class Http(Path):
         body = {"code": job.asked_with(nonce)} | (
             {"timeout": job.wall_ms / 1000} if job.wall_ms else {}
         )
-        try:
-            if self.line is None:
-                self.line = http.client.HTTPConnection(
-                    "127.0.0.1", self.daemons.port, timeout=HANGS_S
-                )
-            self.line.request(
-                "POST",
-                "/v1/run",
-                json.dumps(body),
-                {
-                    "Authorization": "Bearer " + self.daemons.keys[0],
-                    "Content-Type": "application/json",
-                },
-            )
-            reply = self.line.getresponse()
-            content = reply.read()
-        except GONE:
-            self.line.close()
-            self.line = None
-            raise
-        if reply.status in (429, 503):
-            return "refused", f"status {reply.status}: {content[:300]}"
-        if reply.status != 200:
-            return "wrong", f"status {reply.status}: {content[:300]}"
+        status, content = self.line.ask("POST", "/v1/run", body)
+        if status in (429, 503):
+            return "refused", f"status {status}: {content[:300]}"
+        if status != 200:
+            return "wrong", f"status {status}: {content[:300]}"
         return self.judge(job, nonce, json.loads(content))
 
     def judge(self, job, nonce, answer):

@@ -12,7 +12,6 @@ anything is left.
 import argparse
 import collections
 import hashlib
-import http.client
 import json
 import os
 import random
@@ -25,8 +24,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "soak"))
 from daemons import Daemons, kill  # noqa: E402
 from ledger import PATIENCE_S, Ledger, look  # noqa: E402
-
-GONE = (ConnectionError, http.client.HTTPException, socket.timeout, json.JSONDecodeError)
+from paths import GONE, Line  # noqa: E402
 
 
 class Wrong(Exception):
@@ -68,31 +66,17 @@ class Http:
     """One connection of one owner; made again where it broke."""
 
     def __init__(self, world, owner):
-        self.world, self.owner, self.line, self.epoch = world, owner, None, 0
+        self.world, self.owner, self.epoch = world, owner, 0
+        self.line = Line(world.port, world.keys[owner], 60)
 
     def ask(self, method, path, body=None, kind="application/json"):
-        if self.epoch != self.world.epoch and self.line is not None:
+        if self.epoch != self.world.epoch:
             self.line.close()
-            self.line = None
-        if self.line is None:
-            self.epoch = self.world.epoch
-            self.line = http.client.HTTPConnection("127.0.0.1", self.world.port, timeout=60)
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        head = {"Authorization": "Bearer " + self.world.keys[self.owner]}
-        if body is not None:
-            head["Content-Type"] = kind
-        try:
-            self.line.request(method, path, body, head)
-            reply = self.line.getresponse()
-            content = reply.read()
-        except GONE:
-            self.line.close()
-            self.line = None
-            raise
-        if reply.status == 500:
+        self.epoch = self.world.epoch
+        status, content = self.line.ask(method, path, body, kind)
+        if status == 500:
             raise Wrong(f"{method} {path}: 500 {content[:300]}")
-        return reply.status, content
+        return status, content
 
     def hang_up(self, path, body):
         """Asks, and is gone."""
