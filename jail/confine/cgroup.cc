@@ -87,6 +87,11 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
     await_empty(stale.get(), 1000);
     ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);
     made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
+    if (made != 0 && errno == EEXIST) {
+      return std::unexpected(Error{Stage::MakeCgroup, name_, EBUSY,
+                                   "a process in cgroup " + name_ + " hangs in the kernel",
+                                   "look for a process in state D there"});
+    }
   }
   if (made != 0) {
     const int error = errno;
@@ -264,18 +269,7 @@ std::string Cgroup::check_limits() const {
   return {};
 }
 
-std::vector<pid_t> Cgroup::members() const {
-  std::vector<pid_t> pids;
-  const std::string text = read_file_at(v2_.dir.get(), "cgroup.procs");
-  for (const char* at = text.c_str(); *at != 0;) {
-    char* end = nullptr;
-    const long pid = std::strtol(at, &end, 10);
-    if (end == at) break;
-    pids.push_back(static_cast<pid_t>(pid));
-    at = *end == '\n' ? end + 1 : end;
-  }
-  return pids;
-}
+std::vector<pid_t> Cgroup::members() const { return members_of(v2_.dir.get()); }
 
 std::uint64_t Cgroup::cpu_ns() const {
   return field(read_file_at(v2_.dir.get(), "cpu.stat", 512), "usage_usec") * 1000;

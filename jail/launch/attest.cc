@@ -89,15 +89,13 @@ Namespaces namespaces_of(int proc) {
   return inodes;
 }
 
-// All of the guest's own, and the mount namespace that attest_world() has read in init.
+// All of the guest's are its init's, whose mounts attest_world() has read, and neither the owner's
+// nor the keeper's; the network alone is one that others may share.
 Expected<void> check_namespaces(int init, int guest, const Posture& posture) {
-  const Namespaces theirs = namespaces_of(guest);
-  struct stat st{};
-  if (::fstatat(init, kNamespaces[2], &st, 0) != 0 || st.st_ino != theirs[2]) {
-    return std::unexpected(differs(kNamespaces[2]));
-  }
+  const Namespaces theirs = namespaces_of(guest), inits = namespaces_of(init);
   for (std::size_t i = 0; i < theirs.size(); ++i) {
-    if (theirs[i] == 0 || theirs[i] == posture.owner[i])
+    const bool keepers = i + 1 < theirs.size() && theirs[i] == posture.keeper[i];
+    if (theirs[i] == 0 || theirs[i] != inits[i] || theirs[i] == posture.owner[i] || keepers)
       return std::unexpected(differs(kNamespaces[i]));
   }
   if (posture.network_inode != 0 && theirs.back() != posture.network_inode)
@@ -204,6 +202,11 @@ Error differs(const std::string& what) {
 Namespaces own_namespaces() {
   const Fd self(::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC));
   return namespaces_of(self.get());
+}
+
+Namespaces namespaces_of_process(pid_t pid) {
+  const Fd process = open_process(pid);
+  return namespaces_of(process.get());
 }
 
 std::string own_groups() {

@@ -22,6 +22,7 @@ struct ExpectedMount {
 // Inodes of a process's namespaces: user, pid, mnt, ipc, uts, cgroup, net.
 using Namespaces = std::array<std::uint64_t, 7>;
 Namespaces own_namespaces();
+Namespaces namespaces_of_process(pid_t pid);
 // This process's supplementary groups, as Posture has them.
 std::string own_groups();
 // How many seccomp filters this process has: in a container it has some, and so has all that it
@@ -36,8 +37,10 @@ struct Posture {
   std::span<const ExpectedMount> mounts;  // exactly these; the caller keeps them
   unsigned filters = 0;                   // of the owner; the guest must have one more
   int last_descriptor = 3;                // of the guest at the gate: 0, 1, 2 and the gate
-  std::string groups =
-      {};  // supplementary ones, as in /proc/PID/status; none but in a plain user's
+  // Supplementary ones, as in /proc/PID/status; none but in a plain user's.
+  std::string groups = {};
+  // Of who made the jail for the owner, where somebody did: but for the network none is the jail's.
+  Namespaces keeper = {};
 };
 
 // In two parts, so that what no longer changes is read while the jail still works on the rest. Both

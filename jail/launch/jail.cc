@@ -69,9 +69,7 @@ Expected<Jail> Launch::run() {
     return std::unexpected(
         sys_error(Stage::Clone, "memory", "cannot map a page", "free some memory"));
   TRY_VOID(step(Stage::OpenImage, &Launch::open_image));
-  TRY_VOID(step(Stage::LeaseUid, &Launch::lease_uid));
-  TRY_VOID(step(Stage::OpenInputs, &Launch::open_inputs));
-  TRY_VOID(step(Stage::MakeCgroup, &Launch::make_cgroup));
+  TRY_VOID(take_place());
   TRY_VOID(step(Stage::OpenStreams, &Launch::open_streams));
   prepare_child();
   TRY_VOID(step(Stage::JoinNetwork, &Launch::join_network));
@@ -98,6 +96,23 @@ Expected<void> Launch::step(Stage stage, Expected<void> (Launch::*work)()) {
   TRY_VOID((this->*work)());
   report_->end_ns[static_cast<std::size_t>(stage)] = monotonic_ns();
   return {};
+}
+
+// A uid, what is made for it, and its cgroup. Where a process of that uid's last jail hangs in the
+// kernel, its owner has ended without it, and with the owner its lease: the next uid is taken.
+Expected<void> Launch::take_place() {
+  constexpr std::size_t kMostHung = 8;
+  std::vector<UidLease> hung;
+  for (;;) {
+    TRY_VOID(step(Stage::LeaseUid, &Launch::lease_uid));
+    TRY_VOID(step(Stage::OpenInputs, &Launch::open_inputs));
+    Expected<void> made = step(Stage::MakeCgroup, &Launch::make_cgroup);
+    if (made || made.error().errno_value != EBUSY || hung.size() == kMostHung) return made;
+    warnings_.push_back("host uid " + std::to_string(lease_->uid()) +
+                        " is left alone: " + made.error().line());
+    hung.push_back(std::move(*lease_));
+    inputs_.clear();
+  }
 }
 
 Expected<void> Launch::open_image() {
@@ -272,6 +287,7 @@ Expected<void> Launch::attest(Jail& jail) {
   TRY(const Attested attested, attest_guest(posture, jail.cgroup_));
   jail.guest_ = attested.guest;
   jail.mark(Stage::Attest);
+  if (request_.at_gate) return request_.at_gate(attested.guest);
   return {};
 }
 

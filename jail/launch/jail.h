@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,9 @@ struct LaunchRequest {
   // Sets lo up in a network namespace of the jail's own (NetworkMode::Loopback), called with init's
   // pid; null where this program cannot, then such a Plan is refused.
   Expected<void> (*bring_up_loopback)(pid_t init) = nullptr;
+  // Called when the guest has passed its attestation and waits at its last gate, with its pid: for
+  // who wants to look on (jail/trace). Its Error ends the launch.
+  std::function<Expected<void>(pid_t guest)> at_gate = nullptr;
   // Fault tests: fail this stage once. None otherwise.
   Stage fail_at = Stage::None;
 };

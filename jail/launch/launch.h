@@ -23,6 +23,7 @@ class Launch {
 
  private:
   Expected<void> step(Stage stage, Expected<void> (Launch::*work)());
+  Expected<void> take_place();
   Expected<void> open_image();
   Expected<void> lease_uid();
   Expected<void> open_inputs();

@@ -5,6 +5,7 @@
 #include "jail/spec/environment.h"
 #include "jail/spec/explain.h"
 #include "jail/sys/error.h"
+#include "tools/full/explain_trace.h"
 #include "tools/full/policy_args.h"
 #include "tools/full/verbs.h"
 
@@ -130,6 +131,7 @@ void add_explain(CLI::App& app, int& status) {
   command->add_flag("--list", args->list, "the installed policies, and what each is for");
   command->add_flag("--calls", args->calls, "name each system call");
   command->add_flag("--json", args->json, "as JSON");
+  add_trace_options(*command);
   command->callback([args, &status] { status = explain_policy(*args); });
 }
 

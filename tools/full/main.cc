@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jail/plan/nearest.h"
+#include "tools/full/explain_trace.h"
 #include "tools/full/files.h"
 #include "tools/full/help.h"
 #include "tools/full/run_exec.h"
@@ -169,6 +170,9 @@ int main(int argc, char** argv) {
 int main(int argc, char** argv) {
 #ifdef JAILRUN_VERB_FILES
   if (const auto failed = jailrun::full::run_with_stored_files(argc, argv)) return *failed;
+#endif
+#ifdef JAILRUN_VERB_EXPLAIN
+  if (const auto status = jailrun::full::explain_trace(argc, argv)) return *status;
 #endif
   return jailrun::full::main(argc, argv);
 }

@@ -31,22 +31,34 @@ inline void add_policy_args(CLI::App& command, PolicyArgs& args) {
       ->allow_extra_args(false);
 }
 
-// The Spec; otherwise all faults have been written to stderr.
-inline std::optional<Spec> load_spec(const PolicyArgs& args) {
-  const auto source = find_policy(args.policy);
+struct ReadPolicy {
+  PolicySource source;
+  GroupTexts groups;
+  Spec spec;
+};
+
+// The policy; otherwise all faults have been written to stderr.
+inline std::optional<ReadPolicy> read_policy(const PolicyArgs& args) {
+  auto source = find_policy(args.policy);
   if (!source) {
     std::fprintf(stderr, "jailrun: %s\n", source.error().line().c_str());
     return std::nullopt;
   }
-  const auto groups = load_groups(*source);
+  auto groups = load_groups(*source);
   if (!groups) {
     std::fprintf(stderr, "jailrun: %s\n", groups.error().line().c_str());
     return std::nullopt;
   }
   auto spec = parse(source->text, source->path, *groups, args.sets);
-  if (spec) return std::move(*spec);
+  if (spec) return ReadPolicy{std::move(*source), std::move(*groups), std::move(*spec)};
   for (const Fault& fault : spec.error()) std::fprintf(stderr, "%s\n", fault.text().c_str());
   return std::nullopt;
+}
+
+inline std::optional<Spec> load_spec(const PolicyArgs& args) {
+  auto policy = read_policy(args);
+  if (!policy) return std::nullopt;
+  return std::move(policy->spec);
 }
 
 }  // namespace jailrun::full
