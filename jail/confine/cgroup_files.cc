@@ -2,12 +2,15 @@
 
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "jail/confine/delegation.h"
 #include "jail/sys/uapi.h"
@@ -71,16 +74,30 @@ std::uint64_t field(const std::string& text, std::string_view key) {
   return 0;
 }
 
-void kill_members(int dir) {
-  if (write_file_at(dir, "cgroup.kill", "1") == 0) return;
-  // v1, or a kernel before 5.14.
+std::vector<pid_t> members_of(int dir) {
+  std::vector<pid_t> pids;
   const std::string procs = read_file_at(dir, "cgroup.procs");
   for (const char* at = procs.c_str(); *at != 0;) {
     char* end = nullptr;
     const long pid = std::strtol(at, &end, 10);
     if (end == at) break;
-    ::kill(static_cast<pid_t>(pid), SIGKILL);
+    pids.push_back(static_cast<pid_t>(pid));
     at = *end == '\n' ? end + 1 : end;
+  }
+  return pids;
+}
+
+void kill_members(int dir) {
+  if (write_file_at(dir, "cgroup.kill", "1") == 0) return;
+  // v1, or a kernel before 5.14. A number that was read may be another process's by now: only who
+  // is still a member when its pidfd is open is ours.
+  std::vector<std::pair<pid_t, Fd>> open;
+  for (const pid_t pid : members_of(dir))
+    open.emplace_back(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))));
+  const std::vector<pid_t> members = members_of(dir);
+  for (const auto& [pid, pidfd] : open) {
+    if (pidfd.valid() && std::ranges::find(members, pid) != members.end())
+      ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
   }
 }
 

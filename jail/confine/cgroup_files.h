@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "jail/sys/fd.h"
 
@@ -30,6 +31,9 @@ Expected<CgroupParents> find_parents();
 std::optional<std::uint64_t> number(const std::string& text);
 // The value after "KEY " at the start of a line; 0 where there is none.
 std::uint64_t field(const std::string& text, std::string_view key);
+
+// The processes in a group, as this process sees them.
+std::vector<pid_t> members_of(int dir);
 
 // Kills every process in a group and below it.
 void kill_members(int dir);

@@ -140,11 +140,8 @@ void JailLease::arm() {
 
 void JailLease::check() {
   if (ended_ns_ != 0 && killed_ns_ == 0) return;
+  if (killed_ns_ != 0) return give_up();
   const std::int64_t now = monotonic_ns();
-  if (killed_ns_ != 0) {
-    spdlog::error("lease {}: the jail does not die: a process hangs in the kernel", terms_.id);
-    return;
-  }
   const LeaseLimits& limits = terms_.limits;
   if (now >= started_ns_ + static_cast<std::int64_t>(limits.wall_ns)) {
     evidence_.wall_expired = true;
@@ -173,7 +170,18 @@ void JailLease::lost(const Error& why) {
   evidence_.killed_by_owner = true;
 }
 
-JailLease::Closing JailLease::settle() {
+// Its client is told; the jail keeps uid and cgroup until its last process is gone after all.
+void JailLease::give_up() {
+  spdlog::error("lease {}: the jail does not die: a process hangs in the kernel", terms_.id);
+  if (!done_) return;
+  Closing closing = settle(true);
+  closing.result.warnings.emplace_back(
+      "a process of the jail hangs in the kernel: it cannot be killed, keeps its memory until it "
+      "ends, and what is in /work is lost; look for state D in `ps`");
+  std::exchange(done_, nullptr)(terms_.id, std::move(closing));
+}
+
+JailLease::Closing JailLease::settle(bool hangs) {
   WarmJail& jail = *loan_.jail->jail;
   timer_.cancel();
   if (oom_watch_) oom_watch_->cancel();
@@ -187,7 +195,7 @@ JailLease::Closing JailLease::settle() {
     plan.wall_ns = blamed_wall_ns_;
   }
   Closing closing;
-  closing.result = jail.settle(plan, evidence_);
+  closing.result = hangs ? jail.settle_early(plan, evidence_) : jail.settle(plan, evidence_);
   closing.result.start = loan_.parked ? "parked" : "forked";
   return closing;
 }
@@ -196,9 +204,14 @@ JailLease::Closing JailLease::settle() {
 bool JailLease::walk_work(Closing& closing) {
   const WarmJail& jail = *loan_.jail->jail;
   struct stat st{};
-  if (!done_ || !terms_.wants_files || !has_files(jail.work()) ||
-      ::fstat(jail.work().get(), &st) != 0)
+  if (!done_ || !terms_.wants_files || !has_files(jail.work())) return false;
+  if (::fstat(jail.work().get(), &st) != 0) {
+    closing.result.warnings.push_back(sys_error(Stage::Collect, "/work",
+                                                "cannot look at /work, its files are lost",
+                                                "run it again")
+                                          .line());
     return false;
+  }
   Expected<Walk> walk = start_walk(jail.work(), jail.host_uid());
   if (!walk) {
     closing.result.warnings.push_back(walk.error().line());
@@ -221,7 +234,7 @@ Task JailLease::await_walk([[maybe_unused]] std::shared_ptr<JailLease> self, int
   });
   co_await watch->readable();
   ::kill(pid, SIGKILL);
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  while (::waitpid(pid, nullptr, 0) < 0 && errno != ECHILD) {
   }
   timer_.cancel();
   release();

@@ -80,7 +80,8 @@ class JailLease final : public JailHolder, public std::enable_shared_from_this<J
   void arm();
   void check();
   Task watch_oom(std::shared_ptr<JailLease> self, std::shared_ptr<Watch> watch);
-  Closing settle();
+  void give_up();
+  Closing settle(bool hangs = false);
   bool walk_work(Closing& closing);
   Task await_walk(std::shared_ptr<JailLease> self, int pid);
   void release();

@@ -121,8 +121,11 @@ Expected<void> WarmJail::order_slot() {
 }
 
 Posture WarmJail::posture() const {
-  return {init_host_pid_,  host_uid_, world_.owner_, world_.network_inode_, world_.mounts_,
-          world_.filters_, 5};
+  Posture posture{init_host_pid_,        host_uid_,      world_.owner_,
+                  world_.network_inode_, world_.mounts_, world_.filters_};
+  posture.last_descriptor = 5;
+  posture.keeper = world_.keepers_;
+  return posture;
 }
 
 Expected<WarmJail::State> WarmJail::advance() {
@@ -142,12 +145,18 @@ Expected<WarmJail::State> WarmJail::advance() {
   return state_;
 }
 
+// With init ends all that is in its namespace: its own words come first.
+Error WarmJail::ended_early() const {
+  if (reports_->init.error_stage != 0) return child_error(reports_->init, "init");
+  return child_error(reports_->guest, "guest");
+}
+
 Expected<void> WarmJail::hear_ready() {
   char byte = 0;
   ssize_t n = 0;
   while ((n = ::recv(control_.get(), &byte, 1, 0)) < 0 && errno == EINTR) {
   }
-  if (n != 1) return std::unexpected(child_error(reports_->guest, "guest"));
+  if (n != 1) return std::unexpected(ended_early());
   said_ready_ = true;
   return {};
 }
@@ -183,11 +192,9 @@ Expected<void> WarmJail::admit() {
   guest_host_pid_ = seen.guest;
   guest_pid_ = seen.guest_inside;
   init_pid_ = seen.init_inside;
-  if (guest_pid_ == 0 || init_pid_ == 0)
-    return std::unexpected(child_error(reports_->guest, "guest"));
+  if (guest_pid_ == 0 || init_pid_ == 0) return std::unexpected(ended_early());
   TRY_VOID(reach(Stage::Attest));
-  if (::send(control_.get(), "g", 1, MSG_NOSIGNAL) != 1)
-    return std::unexpected(child_error(reports_->guest, "guest"));
+  if (::send(control_.get(), "g", 1, MSG_NOSIGNAL) != 1) return std::unexpected(ended_early());
   control_.reset();
   init_control_.reset();
   return {};
@@ -226,7 +233,7 @@ Expected<void> WarmJail::attach(const std::vector<Input>& inputs) {
       },
       stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &args);
   int status = -1;
-  while (process > 0 && ::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  while (process > 0 && ::waitpid(process, &status, 0) < 0 && errno != ECHILD) {
   }
   if (process < 0 || status != 0) return std::unexpected(child_error(reports_->init, "init"));
   return {};
@@ -294,11 +301,17 @@ bool WarmJail::note(const Ended& ended) {
   return gone();
 }
 
-Result WarmJail::settle(const Plan& plan, Evidence& evidence) {
+Result WarmJail::settle_early(const Plan& plan, Evidence& evidence) {
   evidence.guest_ended = guest_ended_;
   evidence.wait_status = guest_status_;
   evidence.orphans_sigsys = reports_->init.orphans_sigsys;
   Result result = account(plan, *cgroup_, held_, evidence);
+  result.timeline = timeline();
+  return result;
+}
+
+Result WarmJail::settle(const Plan& plan, Evidence& evidence) {
+  Result result = settle_early(plan, evidence);
   if (Expected<void> removed = cgroup_->remove(); !removed)
     result.warnings.push_back(removed.error().line());
   mark(Stage::Teardown);

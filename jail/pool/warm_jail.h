@@ -91,6 +91,10 @@ class WarmJail {
   // Init ends when everything else in its pid namespace has.
   bool gone() const { return init_ended_ && (guest_reaped_ || guest_pid_ == 0); }
 
+  // As settle() would judge it now: of a jail that does not die, as a process of it hangs in the
+  // kernel. Its cgroup stays.
+  Result settle_early(const Plan& plan, Evidence& evidence);
+
   // --- once gone() ----------------------------------------------------------------------------
   // Adds the kernel's evidence to `evidence`, judges, and gives the Result (without the streams,
   // which only the client sees). Removes the cgroup; work() stays for collection.
@@ -115,6 +119,7 @@ class WarmJail {
   Expected<void> make_pipes();
   Expected<void> order_slot();
   Expected<void> order_child();
+  Error ended_early() const;
   Expected<void> hear_ready();
   Expected<void> admit();
   Posture posture() const;

@@ -184,6 +184,7 @@ Expected<void> World::clone_keeper(child::KeeperArgs& args, const Fd& image, con
   }
   keeper_pidfd_ = Fd(pidfd);
   keeper_pid_ = static_cast<pid_t>(child);
+  keepers_ = namespaces_of_process(keeper_pid_);  // it was born with them
   return {};
 }
 
@@ -193,7 +194,7 @@ World::~World() {
   if (!keeper_pidfd_.valid()) return;
   // Pid 1 of the namespace in which everything lives.
   ::syscall(SYS_pidfd_send_signal, keeper_pidfd_.get(), SIGKILL, nullptr, 0);
-  while (::waitpid(keeper_pid_, nullptr, 0) < 0 && errno == EINTR) {
+  while (::waitpid(keeper_pid_, nullptr, 0) < 0 && errno != ECHILD) {
   }
 }
 

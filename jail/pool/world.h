@@ -80,8 +80,8 @@ class World {
   std::optional<WorldGroup> group_;
   std::uint32_t uid_base_ = 0;
   std::uint64_t network_inode_ = 0;
-  Namespaces owner_{};                 // this process's own
-  unsigned filters_ = 0;               // as well
+  Namespaces owner_{}, keepers_{};     // this process's own, and the keeper's
+  unsigned filters_ = 0;               // this process's
   std::vector<ExpectedMount> mounts_;  // of each of its jails
   std::array<bool, kWorldUids> uid_used_{};
   Fd keeper_, zygote_;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,6 +52,38 @@ TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
     EXPECT_TRUE(lease_is_free(uid));
   }
   // The next jail takes the same uid and with it the dead one's cgroup.
+  EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  EXPECT_EQ(left_for_good(before), "");
+}
+
+// A process that hangs in the kernel cannot be killed; here it hangs in its exit, as its tracer
+// wants it. Its uid, which no owner holds any more, is nobody else's while it lives.
+TEST(Owner, GoneLeavesAHungProcessItsUidAndTheNextJailRuns) {
+  ASSERT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
+  const auto before = take_census();
+  auto jail = waiting_jail();
+  ASSERT_NE(jail, nullptr);
+  const pid_t guest = jail->guest();
+  Fd init = open_pidfd(jail->init());
+  const std::uint32_t uid = uid_of(guest);
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, guest, nullptr, PTRACE_O_TRACEEXIT), 0);
+  jail->send(SIGKILL);
+  jail->finish();
+  ASSERT_EQ(::waitpid(guest, nullptr, __WALL), guest) << "it hangs now";
+  EXPECT_TRUE(lease_is_free(uid)) << "the owner's end has freed it";
+
+  const auto next = waiting_jail();
+  ASSERT_NE(next, nullptr) << "one hung process keeps all other jails from running";
+  EXPECT_NE(uid_of(next->guest()), uid);
+  next->write("\n");
+  const Outcome outcome = next->finish();
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+
+  ASSERT_EQ(::ptrace(PTRACE_CONT, guest, nullptr, nullptr), 0);
+  while (::waitpid(guest, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+  EXPECT_TRUE(ends_within(init, 20'000));
+  init.reset();
   EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
   EXPECT_EQ(left_for_good(before), "");
 }

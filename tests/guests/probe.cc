@@ -7,7 +7,8 @@
 namespace probe {
 
 int run_named(char** words) {
-  for (const Probe* const table : {kFileProbes, kProcessProbes, kNetworkProbes, kBatteryProbes}) {
+  for (const Probe* const table : {kFileProbes, kProcessProbes, kNetworkProbes, kBatteryProbes,
+                                   kEntryProbes, kMachineProbes}) {
     for (const Probe* each = table; each->name != nullptr; ++each) {
       if (std::strcmp(each->name, words[0]) == 0) return each->run(words + 1);
     }

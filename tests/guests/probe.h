@@ -19,6 +19,8 @@ extern const Probe kFileProbes[];  // each ended by a null name
 extern const Probe kProcessProbes[];
 extern const Probe kNetworkProbes[];
 extern const Probe kBatteryProbes[];
+extern const Probe kEntryProbes[];
+extern const Probe kMachineProbes[];
 
 // The probe called words[0], with the rest as its arguments.
 int run_named(char** words);

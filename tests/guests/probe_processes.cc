@@ -186,6 +186,25 @@ int change_limit_of(char** a) {
   return outcome(::prlimit64(std::atoi(a[0]), RLIMIT_CPU, &limit, nullptr));
 }
 
+// As many children as ARGUMENT says, one after the other: each touches what it may not, or makes a
+// call of the red list.
+int crash(char** a) {
+  int crashed = 0;
+  auto* closed = static_cast<volatile char*>(
+      ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  for (int i = 0; i < std::atoi(a[0]); ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (i % 2 == 0) ::syscall(SYS_bpf, 0, nullptr, 0);
+      *closed = 1;
+    }
+    int status = 0;
+    if (::waitpid(child, &status, 0) == child && WIFSIGNALED(status)) ++crashed;
+  }
+  std::printf("%d crashed\n", crashed);
+  return 0;
+}
+
 int core_limit(char**) {
   const rlimit limit{1 << 20, 1 << 20};
   return outcome(::setrlimit(RLIMIT_CORE, &limit));
@@ -218,6 +237,7 @@ const Probe kProcessProbes[] = {
     {"realtime", realtime},
     {"change-limit-of", change_limit_of},
     {"core-limit", core_limit},
+    {"crash", crash},
     {nullptr, nullptr},
 };
 

@@ -51,7 +51,11 @@ inline std::string text_at(const Call& call, std::uint64_t address) {
 
 // --- Where the caller stands ---------------------------------------------------------------------
 
-enum class Who { Owner, Init, Guest };
+enum class Who { Owner, Keeper, Zygote, Init, Guest };
+
+// How many pid namespaces a jail's builder is from its jails: one, or two where a keeper stands
+// between them.
+inline int depth = 1;
 
 inline Who who(const Call& call) {
   std::ifstream status("/proc/" + std::to_string(call.pid) + "/status");
@@ -60,21 +64,28 @@ inline Who who(const Call& call) {
     std::istringstream numbers(line.substr(6));
     int number = 0, levels = 0, own = 0;
     for (; numbers >> number; ++levels) own = number;
-    return levels < 2 ? Who::Owner : own == 1 ? Who::Init : Who::Guest;
+    if (levels > depth) return own == 1 ? Who::Init : Who::Guest;
+    return levels < 2 ? Who::Owner : own == 1 ? Who::Keeper : Who::Zygote;
   }
   return Who::Owner;
 }
 
-// Not what the guest itself does: until it executes, the program is its builder's.
+// Not what the guest itself does: until it executes, the program is its builder's. A warm guest is
+// the zygote's own program from its beginning, and looked at while it does nothing of the kind.
 inline bool before_exec(const Call& call) {
   char path[256] = {};
   const std::string link = "/proc/" + std::to_string(call.pid) + "/exe";
   if (::readlink(link.c_str(), path, sizeof path - 1) < 0) return false;
   const std::string_view program = path;
   return program.ends_with("/jailrun") || program.ends_with("/jailrun-full") ||
-         program.ends_with("/unattested");
+         program.ends_with("/unattested") ||
+         (depth > 1 && (program.ends_with("/jailrun-spawner") ||
+                        program.find("/python3") != std::string_view::npos));
 }
 
-inline bool inside(const Call& call) { return who(call) != Who::Owner && before_exec(call); }
+inline bool inside(const Call& call) {
+  const Who caller = who(call);
+  return (caller == Who::Init || caller == Who::Guest) && before_exec(call);
+}
 
 }  // namespace layers

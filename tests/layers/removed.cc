@@ -14,7 +14,6 @@
 #include "tests/confinement/posture_text.h"
 
 namespace jailrun::test {
-namespace {
 
 void hostile_habits() {
   for (const int signal : {SIGHUP, SIGUSR1, 40}) ::signal(signal, SIG_IGN);
@@ -42,6 +41,8 @@ void hostile_habits() {
   ::dup2(::open("/etc", O_RDONLY), 100);
   ::dup2(::open("/etc/passwd", O_RDONLY), 200);
 }
+
+namespace {
 
 std::vector<std::string> command(const std::string& layer, Builder builder,
                                  const std::string& cases, std::size_t lines) {

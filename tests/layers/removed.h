@@ -18,6 +18,10 @@ struct Shown {
   int status = -1;
 };
 
+// Habits of a caller that no jail may take over: it ignores and blocks signals, has groups,
+// descriptors, variables, a personality, a priority and a umask of its own. For a fresh process.
+void hostile_habits();
+
 enum class Builder {
   Jailrun,     // the program that is installed
   Unattested,  // the same, but for the look from outside before the guest runs

@@ -200,7 +200,8 @@ TEST_F(Admission, KeepsDeadlines) {
 
 TEST_F(Admission, DropsClientsThatDoNotKeepToTheProtocol) {
   const std::string garbage[] = {std::string("\xff\xff\xff\x7f", 4), wire::framed("\xff\xff\xff"),
-                                 wire::framed(""), std::string(1 << 20, 'x')};
+                                 wire::framed(""), std::string(1 << 20, 'x'),
+                                 wire::framed("\x12\x03\x12\x01\xff")};  // a policy's name
   for (const std::string& bytes : garbage) {
     Client bad = daemon_->connect();
     (void)!::send(bad.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -213,6 +214,8 @@ TEST_F(Admission, DropsClientsThatDoNotKeepToTheProtocol) {
   ASSERT_TRUE(wire::send(bad.fd(), frame, 0));
   EXPECT_FALSE(bad.receive(true));
   EXPECT_EQ(run(client_, "print(1)").out, "1\n");
+  // The log is not theirs to fill.
+  EXPECT_EQ(daemon_->log().find("protobuf"), std::string::npos) << daemon_->log();
 }
 
 TEST_F(Admission, GivesUpOnAClientThatTakesNoAnswer) {

@@ -2,8 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -71,6 +74,37 @@ TEST_F(Lease, BringsTheBeginningOfARequestAlong) {
   const std::string_view rest = std::string_view(script).substr(11);
   ASSERT_EQ(write_all(lent.to_request.get(), rest.data(), rest.size()), 0);
   EXPECT_EQ(finish(client_, lent).out, "whole\n");
+}
+
+// A process that hangs in the kernel cannot be killed; here it hangs in its exit, as its tracer wants
+// it. Whoever waits for the jail is told, and others go on.
+TEST_F(Lease, OfAJailThatHangsInTheKernelEndsForItsClient) {
+  Live hung({JAILRUN_BIN_DIR "/jailrun", "run", "--warm", "--json", "-t", "1s", "-"},
+            [] { ::setenv("JAILRUN_SOCKET", daemon_->socket().c_str(), 1); });
+  hung.write("while True: pass");
+  hung.close_stdin();
+  pid_t guest = 0;
+  ASSERT_TRUE(soon([&] {
+    const JailList list = client_.ps().value();
+    for (const JailInfo& jail : list.jails)
+      if (jail.state == "leased") guest = jail.pid;
+    return guest != 0;
+  }));
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, guest, nullptr, PTRACE_O_TRACEEXIT), 0);
+  ASSERT_EQ(::waitpid(guest, nullptr, __WALL), guest) << "its limit has killed it, and it hangs";
+  EXPECT_EQ(run(client_, "print(1)").out, "1\n");
+  const Outcome outcome = hung.finish();
+  EXPECT_EQ(outcome.status, 124) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("wall_timeout"));
+  EXPECT_THAT(outcome.out, HasSubstr("hangs in the kernel"));
+  EXPECT_THAT(daemon_->log(), HasSubstr("the jail does not die"));
+  EXPECT_EQ(::kill(guest, 0), 0) << "it was not there any more";
+
+  ASSERT_EQ(::ptrace(PTRACE_CONT, guest, nullptr, nullptr), 0);
+  while (::waitpid(guest, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+  ASSERT_TRUE(soon([&] { return ::kill(guest, 0) != 0; }));
+  EXPECT_EQ(run(client_, "print(2)").out, "2\n");
 }
 
 TEST_F(Lease, KeepsManyJailsOfManyClientsApart) {

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "tests/integration/jaild/daemon.h"
@@ -138,9 +137,7 @@ TEST(Daemon, RemovesAParkedJailThatDied) {
 }
 
 bool is_dead(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string stat;
-  std::getline(file, stat);
+  const std::string stat = proc_file(pid, "stat");
   return stat.empty() || stat[stat.rfind(')') + 2] == 'Z';
 }
 
