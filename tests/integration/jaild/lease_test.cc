@@ -76,8 +76,8 @@ TEST_F(Lease, BringsTheBeginningOfARequestAlong) {
   EXPECT_EQ(finish(client_, lent).out, "whole\n");
 }
 
-// A process that hangs in the kernel cannot be killed; here it hangs in its exit, as its tracer wants
-// it. Whoever waits for the jail is told, and others go on.
+// A process that hangs in the kernel cannot be killed; here it hangs in its exit, as its tracer
+// wants it. Whoever waits for the jail is told, and others go on.
 TEST_F(Lease, OfAJailThatHangsInTheKernelEndsForItsClient) {
   Live hung({JAILRUN_BIN_DIR "/jailrun", "run", "--warm", "--json", "-t", "1s", "-"},
             [] { ::setenv("JAILRUN_SOCKET", daemon_->socket().c_str(), 1); });
