@@ -42,16 +42,17 @@ int rank(const FlatRule& rule) {
   return rule.conditions.empty() ? 3 : 1;
 }
 
-// libseccomp 2.5 does not come back from two rules of a call where one compares for order.
-bool compares_for_order(const FlatRule& rule) {
-  return std::any_of(rule.conditions.begin(), rule.conditions.end(), [](const Condition& one) {
-    return one.compare == Compare::Less || one.compare == Compare::Greater;
-  });
+// libseccomp 2.5 joins the rules of a call into one tree, and does not come back from some that
+// compare for order, or several arguments for difference. Of what joins, this much is plain.
+bool compares_one_value(const FlatRule& rule) {
+  return rule.conditions.size() == 1 && rule.conditions.front().compare == Compare::Equal;
 }
 
 bool share_a_layer(const FlatRule& before, const FlatRule& rule) {
   if (action_of(before) != action_of(rule)) return false;
-  return rule.conditions.empty() || !(compares_for_order(before) || compares_for_order(rule));
+  if (rule.conditions.empty()) return true;
+  return compares_one_value(before) && compares_one_value(rule) &&
+         before.conditions.front().index == rule.conditions.front().index;
 }
 
 // Puts each rule into the first layer where nothing that comes before it in rank can be overtaken.

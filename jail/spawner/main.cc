@@ -187,9 +187,13 @@ bool serve(const WarmPlan& plan) {
   return true;
 }
 
+// To the last one: nobody wakes us for those that were left.
 void reap() {
   int status = 0;
-  for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG | __WALL)) > 0;) tell(pid, status);
+  for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG | __WALL)) != 0;) {
+    if (pid > 0) tell(pid, status);
+    if (pid < 0 && errno == ECHILD) return;
+  }
 }
 
 }  // namespace
@@ -211,15 +215,18 @@ int main(int, char** argv) {
   own_block = {argv[0], argv[0] + std::strlen(argv[0])};
   for (char** variable = environ; *variable != nullptr; ++variable)
     own_block.end = std::max(own_block.end, *variable + std::strlen(*variable));
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGCHLD);
-  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-  const int ended = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (ended < 0) stop("watch its children");
   if (::chdir("/data") != 0) stop("enter the image");
   tell(start_zygote(), -1);
   ::close(child::kKeeperPlan);
+  // Unblocked it is never told, and no jail would end. After the zygote's start, which plays with
+  // the mask; what has ended by then is reaped at once.
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGCHLD);
+  if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) stop("block SIGCHLD");
+  const int ended = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (ended < 0) stop("watch its children");
+  reap();
   for (;;) {
     pollfd entries[2] = {{child::kKeeperSocket, POLLIN, 0}, {ended, POLLIN, 0}};
     if (::poll(entries, 2, -1) < 0) continue;

@@ -6,22 +6,28 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace jailrun::test {
 
-// The `nth` call (from 1) by this number, of all that is watched together.
+// Whose a call is, and its number. Whose: the name of the program, or "NAME's child" for what it
+// makes without a program of its own; its threads are the program. Several of one name count
+// together.
+using Call = std::pair<std::string, long>;
+
+// The `nth` call (from 1) of these.
 struct Fault {
-  long call = -1;
+  Call call{"", -1};
   int nth = 0;
   int error = 0;
 };
 
 struct Watched {
-  std::map<long, int> calls;  // by number
-  bool hit = false;           // the fault was met
-  bool in_time = false;       // else it was killed, after `bound_ms`
-  int status = -1;            // exit status, or 128 + the signal it died by
+  std::map<Call, int> calls;
+  bool hit = false;      // the fault was met
+  bool in_time = false;  // else it was killed, after `bound_ms`
+  int status = -1;       // exit status, or 128 + the signal it died by
   std::string out, err;
   std::string killed;  // how anything else that was watched died by a signal of its own making
 };
@@ -29,8 +35,9 @@ struct Watched {
 // Runs a program to its end. Its guest is let go when it executes its own program.
 Watched watch(const std::vector<std::string>& argv, const Fault& fault, int bound_ms);
 
-// Watches processes that run already, and the jails that they make (each until its filter is in
-// force), while `argv` runs, untouched; lets them go then.
+// Watches processes that run already, and what they make (each until its filter is in force), while
+// `argv` runs, untouched, and then until they rest; lets them go then. What fails late, or not at
+// all where they had no time to begin it, is not met: that is no fault of theirs.
 Watched watch_others(const std::vector<pid_t>& processes, const std::vector<std::string>& argv,
                      const Fault& fault, int bound_ms);
 

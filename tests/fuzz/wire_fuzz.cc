@@ -1,6 +1,7 @@
 // What either end of jaild's socket may be sent by the other. First byte: who reads, and whether
 // the rest is one message or a stream of frames that comes in pieces; the second: how large these
 // are.
+#include <google/protobuf/stubs/logging.h>
 #include <sys/socket.h>
 
 #include "jail/compile/compile.h"
@@ -77,6 +78,11 @@ void stream(std::string_view bytes, std::size_t step, void (*read)(std::string_v
 }
 
 }  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  google::protobuf::SetLogHandler(nullptr);  // as jaild does
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Input bytes(data, size);

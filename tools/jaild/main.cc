@@ -1,4 +1,5 @@
 // jaild: keeps fresh jails ready and lends them. One thread, no network, no guest's byte.
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -94,6 +95,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   raise_descriptors();
+  // It writes a line of what a broken message is made of: as often as any client likes.
+  google::protobuf::SetLogHandler(nullptr);
 
   if (!jailrun::can_build_jails()) {
     const auto entered = jailrun::enter_as_plain_user(argv, jailrun::installed_files(), true);
