@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,8 +97,9 @@ TEST_F(CgroupLeaf, ThatIsKilledHasNoCpuLimitAnyMore) {
 }
 
 // Else a fork storm, whose processes all stand on the CPU of its limit, takes the longer to die.
+// Its processes take a while for that; these wait in their exit, as their tracer wants it.
 TEST_F(CgroupLeaf, ThatIsKilledDiesOnAllCpusOfTheCaller) {
-  cpu_set_t all, one;
+  cpu_set_t all, one, used;
   ASSERT_EQ(::sched_getaffinity(0, sizeof all, &all), 0);
   CPU_ZERO(&one);
   for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
@@ -108,15 +110,17 @@ TEST_F(CgroupLeaf, ThatIsKilledDiesOnAllCpusOfTheCaller) {
   for (int i = 0; i < 4; ++i) {
     children.push_back(put_process(*group));
     ASSERT_EQ(::sched_setaffinity(children.back(), sizeof one, &one), 0);
+    ASSERT_EQ(::ptrace(PTRACE_SEIZE, children.back(), nullptr, PTRACE_O_TRACEEXIT), 0);
   }
   group->kill();
-  cpu_set_t used;
   CPU_ZERO(&used);
   for (const pid_t child : children) {
     cpu_set_t its;
-    ASSERT_EQ(::sched_getaffinity(child, sizeof its, &its), 0);  // as long as nobody reaps it
+    ASSERT_EQ(::waitpid(child, nullptr, __WALL), child);
+    ASSERT_EQ(::sched_getaffinity(child, sizeof its, &its), 0);
     CPU_OR(&used, &used, &its);
-    ::waitpid(child, nullptr, 0);
+    ASSERT_EQ(::ptrace(PTRACE_CONT, child, nullptr, nullptr), 0);
+    ASSERT_EQ(::waitpid(child, nullptr, __WALL), child);
   }
   EXPECT_EQ(CPU_COUNT(&used), std::min(CPU_COUNT(&all), 4));
 }

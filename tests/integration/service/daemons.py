@@ -32,6 +32,9 @@ class Service:
         deadline = time.monotonic() + 60
         while self.ask("POST", "/v1/run", {"code": "1"})[0] != 200:
             assert time.monotonic() < deadline, "no jail in a minute"
+        # What was for one request ends after its reply.
+        while self.ask("GET", "/health")[1]["active_sessions"] != 0:
+            assert time.monotonic() < deadline, "the session of a run does not end"
 
     def start_agent(self):
         self.agent = subprocess.Popen(
