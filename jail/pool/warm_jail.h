@@ -57,7 +57,7 @@ class WarmJail {
   Expected<State> advance();
 
   // --- while Parked ---------------------------------------------------------------------------
-  // False: its guest has died since, whether or not its end was noted. Half a microsecond.
+  // False: its guest has died since, whether or not its end was noted. One system call.
   bool waits() const;
   // Limits that may change late; 0 leaves one as it is. The caller's copy of the Plan for settle()
   // is its own.

@@ -9,8 +9,8 @@ import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../integration/agent"))
-from parity_test import TEST, known_tests  # noqa: E402
+sys.path.insert(0, os.path.join(HERE, "../support"))
+from known_tests import TEST, known_tests  # noqa: E402
 
 COUNTS = {"FS": 24, "PS": 13, "DV": 6, "NS": 16, "SC": 30, "FD": 8, "SG": 8, "CG": 12, "RX": 28, "PR": 13, "OF": 13,
           "DE": 6, "XT": 16}

@@ -12,6 +12,7 @@
 #include "jail/spec/syscalls.h"
 #include "tests/fuzz/input.h"
 #include "tests/unit/bpf_eval.h"
+#include "tests/unit/plain_reading.h"
 
 namespace {
 
@@ -66,23 +67,6 @@ Spec spec_of(Input& bytes) {
   return spec;
 }
 
-bool holds(const Condition& condition, const seccomp_data& data) {
-  const std::uint64_t argument = data.args[condition.index.get()];
-  switch (condition.compare) {
-    case Compare::Equal:
-      return argument == condition.value;
-    case Compare::NotEqual:
-      return argument != condition.value;
-    case Compare::Less:
-      return argument < condition.value;
-    case Compare::Greater:
-      return argument > condition.value;
-    case Compare::MaskedEqual:
-      return (argument & condition.mask) == condition.value;
-  }
-  return false;
-}
-
 std::uint32_t verdict(const Rule& rule) {
   if (rule.action == Action::Allow) return SECCOMP_RET_ALLOW;
   if (rule.action == Action::Kill) return SECCOMP_RET_KILL_PROCESS;
@@ -104,7 +88,9 @@ std::uint32_t expected(const Spec& spec, const seccomp_data& data) {
   const auto first = [&](Action action, bool bare, bool either) -> const Rule* {
     for (const Rule* rule : in_force)
       if (rule->action == action && (either || rule->conditions.empty() == bare) &&
-          std::ranges::all_of(rule->conditions, [&](const auto& one) { return holds(one, data); }))
+          std::ranges::all_of(rule->conditions, [&](const auto& one) {
+            return holds(one, data.args[one.index.get()]);
+          }))
         return rule;
     return nullptr;
   };

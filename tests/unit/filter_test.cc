@@ -10,6 +10,7 @@
 #include "jail/spec/groups.h"
 #include "jail/spec/syscalls.h"
 #include "tests/unit/bpf_eval.h"
+#include "tests/unit/plain_reading.h"
 
 namespace jailrun {
 namespace {
@@ -58,23 +59,6 @@ class Filter {
 
 // What the rules of a Spec mean, read straight from policy.proto, without the code under test:
 // KILL, ERRNO with arguments, ALLOW, ERRNO without, ENOSYS.
-bool holds(const Condition& condition, const Arguments& args) {
-  const std::uint64_t argument = args[condition.index.get()];
-  switch (condition.compare) {
-    case Compare::Equal:
-      return argument == condition.value;
-    case Compare::NotEqual:
-      return argument != condition.value;
-    case Compare::Less:
-      return argument < condition.value;
-    case Compare::Greater:
-      return argument > condition.value;
-    case Compare::MaskedEqual:
-      return (argument & condition.mask) == condition.value;
-  }
-  return false;
-}
-
 std::uint32_t reference(const Spec& spec, int number, const Arguments& args) {
   std::vector<const Rule*> rules;
   for (const RuleGroup& group : spec.groups) {
@@ -95,7 +79,7 @@ std::uint32_t reference(const Spec& spec, int number, const Arguments& args) {
     for (const Rule* rule : mine) {
       const bool all =
           std::all_of(rule->conditions.begin(), rule->conditions.end(),
-                      [&](const Condition& condition) { return holds(condition, args); });
+                      [&](const Condition& one) { return holds(one, args[one.index.get()]); });
       if (all && wanted(*rule)) return rule;
     }
     return nullptr;

@@ -9,19 +9,11 @@ import os
 import re
 import sys
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../../support"))
+from known_tests import TEST, known_tests  # noqa: E402
+
 ROWS = [f"S0-{i}" for i in range(1, 57)] + [f"S4-{i}" for i in range(1, 75)]
-TEST = re.compile(r"[A-Za-z]\w*\.[\w*]+")
-
-
-def known_tests(build):
-    """What CMake and gtest_discover_tests wrote for ctest to read: no second ctest beside the one that runs this."""
-    names = set()
-    for folder, _, files in os.walk(build):
-        for name in files:
-            if name == "CTestTestfile.cmake" or name.endswith("_tests.cmake"):
-                with open(os.path.join(folder, name)) as file:
-                    names.update(re.findall(r"^add_test\((?:\[=*\[)?([^\s\]]+)", file.read(), re.MULTILINE))
-    return names
 
 
 def faults(table, tests):
