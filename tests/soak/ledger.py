@@ -111,15 +111,30 @@ def look(pid):
     }
 
 
+def v1_dying():
+    """Groups of v1's memory controller that are removed and that the kernel keeps."""
+    with open("/proc/cgroups") as file:
+        memory = next((line.split() for line in file if line.startswith("memory\t")), None)
+    if memory is None or memory[1] == "0" or not os.path.isdir("/sys/fs/cgroup/memory"):
+        return 0
+    return int(memory[2]) - sum(1 for _ in os.walk("/sys/fs/cgroup/memory"))
+
+
+def forks():
+    """Processes and threads that this host has begun since it started."""
+    with open("/proc/stat") as file:
+        return int(re.search(r"^processes (\d+)", file.read(), re.MULTILINE).group(1))
+
+
 def kernel():
-    """What the kernel itself holds; of the whole host, so it is told and not judged."""
+    """What the kernel itself holds; of the whole host, with all that others do there."""
     with open("/proc/meminfo") as file:
         memory = dict(re.findall(r"(\w+):\s+(\d+)", file.read()))
     told = {
         name + "_kib": int(memory[name])
         for name in ("SUnreclaim", "Percpu", "KernelStack", "PageTables", "Shmem")
     }
-    dying = 0
+    dying = v1_dying()
     for path in ("/sys/fs/cgroup/cgroup.stat", "/sys/fs/cgroup/unified/cgroup.stat"):
         if os.path.exists(path):
             with open(path) as file:

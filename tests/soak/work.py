@@ -280,11 +280,15 @@ def mixed(dice):
     return dice.choices(kind, [job.weight for job in kind])[0]
 
 
-def write_jobs(path):
-    """For soak_worker."""
+def write_jobs(path, hostile=6):
+    """For soak_worker. `hostile`: in a hundred jobs."""
     share = {
         id(job): part * job.weight / sum(each.weight for each in group)
-        for group, part in ((FRIENDLY, 94), (DEADLINES, 1), (HOSTILE, 5))
+        for group, part in (
+            (FRIENDLY, 100 - hostile),
+            (DEADLINES, hostile / 6),
+            (HOSTILE, hostile * 5 / 6),
+        )
         for job in group
     }
     with open(path, "w") as file:
