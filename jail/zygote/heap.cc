@@ -132,17 +132,38 @@ bool continues(const Mapping& a, const Mapping& b) {
          a.device == b.device && a.end == b.begin && a.offset + (a.end - a.begin) == b.offset;
 }
 
+// In memory, and not a page of the file.
+bool present(std::uint64_t page) { return page >> 63 != 0; }
+bool written(std::uint64_t page) { return present(page) && (page >> 61 & 1) == 0; }
+
+// What the kernel says of each page of a mapping, into s.pages; false where it does not fit there.
+bool read_pages(Scratch& s, long pagemap, const Mapping& m) {
+  const std::uint64_t count = (m.end - m.begin) / kPage;
+  if (count > sizeof s.pages / sizeof s.pages[0]) return false;
+  const long size = static_cast<long>(count * 8);
+  return sys(SYS_pread64, pagemap, ptr(s.pages), size, static_cast<long>(m.begin / kPage * 8)) ==
+         size;
+}
+
+bool any_written(const Scratch& s, const Mapping& m) {
+  for (std::uint64_t i = 0; i < (m.end - m.begin) / kPage; ++i) {
+    if (written(s.pages[i])) return true;
+  }
+  return false;
+}
+
 // A library's headers and constants lie before and behind its code in the same file: with the
 // same protection the kernel makes one mapping of the three. Readable becomes executable, which
-// takes nothing from a guest that is native code already.
-void merge_text(Scratch& s) {
+// takes nothing from a guest that is native code already. But not constants that were relocated:
+// they move, for with a written page in it each fork would copy the mapping of the code.
+void merge_text(Scratch& s, long pagemap) {
   for (std::size_t i = 0; i < s.mapping_count; ++i) {
     Mapping& m = s.mappings[i];
     if (m.protection != kRead || m.inode == 0) continue;
     const auto code = [&](std::size_t j) { return s.mappings[j].protection == (kRead | kExec); };
     const bool before = i > 0 && code(i - 1) && continues(s.mappings[i - 1], m);
     const bool behind = i + 1 < s.mapping_count && code(i + 1) && continues(m, s.mappings[i + 1]);
-    if (!before && !behind) continue;
+    if ((!before && !behind) || !read_pages(s, pagemap, m) || any_written(s, m)) continue;
     if (sys(SYS_mprotect, static_cast<long>(m.begin), static_cast<long>(m.end - m.begin),
             kRead | kExec) == 0) {
       m.protection = kRead | kExec;
@@ -150,10 +171,6 @@ void merge_text(Scratch& s) {
     }
   }
 }
-
-// In memory, and not a page of the file.
-bool present(std::uint64_t page) { return page >> 63 != 0; }
-bool written(std::uint64_t page) { return present(page) && (page >> 61 & 1) == 0; }
 
 bool add(Scratch& s, std::uint64_t begin, std::uint64_t end, long protection) {
   if (s.run_count == sizeof s.runs / sizeof s.runs[0]) return false;
@@ -168,14 +185,8 @@ bool choose(Scratch& s, long pagemap) {
     if (!m.is_private || m.special || (m.protection & kRead) == 0) continue;
     const std::uint64_t count = (m.end - m.begin) / kPage;
     if ((m.protection & kExec) != 0 || count > sizeof s.pages / sizeof s.pages[0]) continue;
-    const long size = static_cast<long>(count * 8);
-    if (sys(SYS_pread64, pagemap, ptr(s.pages), size, static_cast<long>(m.begin / kPage * 8)) !=
-        size) {
-      return false;
-    }
-    bool any = false;
-    for (std::uint64_t j = 0; j < count && !any; ++j) any = written(s.pages[j]);
-    if (!any) continue;
+    if (!read_pages(s, pagemap, m)) return false;
+    if (!any_written(s, m)) continue;
     // A library's relocated constants become writable, so that they and its data are one mapping.
     if (m.inode != 0) {
       if (!add(s, m.begin, m.end, kRead | kWrite)) return false;
@@ -236,32 +247,23 @@ long move(const Scratch& s, long image) {
   return 0;
 }
 
-// Huge pages where a run has room for them: a child that only reads maps 2 MiB with one fault.
+// Huge pages all over. Where a run has room for one, a child that only reads maps 2 MiB with one
+// fault; elsewhere they are still in one piece, which is mapped, copied and given back together.
 void collapse(Scratch& s, long image) {
-  const std::uint64_t size = (s.image_bytes + kHuge - 1) / kHuge * kHuge;
-  const long room = sys(SYS_mmap, 0, static_cast<long>(size + kHuge), 0, kPrivate | kAnonymous, -1);
+  const long size = static_cast<long>(s.image_bytes);
+  const long room = sys(SYS_mmap, 0, size + static_cast<long>(kHuge), 0, kPrivate | kAnonymous, -1);
   if (room < 0) return;
   const long base =
       (room + static_cast<long>(kHuge) - 1) / static_cast<long>(kHuge) * static_cast<long>(kHuge);
-  if (sys(SYS_mmap, base, static_cast<long>(s.image_bytes), kRead | kWrite, kShared | kFixed, image,
-          0) >= 0) {
-    std::uint64_t end_of_last = 0, begin = 0;
-    for (std::size_t i = 0; i < s.run_count; ++i) {
-      const Run& run = s.runs[i];
-      if (run.begin != end_of_last) begin = run.offset;
-      end_of_last = run.end;
-      if (i + 1 < s.run_count && s.runs[i + 1].begin == run.end) continue;
-      if (run.begin % kHuge != run.offset % kHuge) continue;  // no room was made for it
-      const std::uint64_t end = run.offset + (run.end - run.begin);
-      for (std::uint64_t at = (begin + kHuge - 1) / kHuge * kHuge; at + kHuge <= end; at += kHuge) {
-        if (sys(SYS_madvise, base + static_cast<long>(at), static_cast<long>(kHuge), kCollapse) ==
-            0) {
-          ++s.huge;
-        }
+  if (sys(SYS_mmap, base, size, kRead | kWrite, kShared | kFixed, image, 0) >= 0) {
+    for (std::uint64_t at = 0; at + kHuge <= s.image_bytes; at += kHuge) {
+      if (sys(SYS_madvise, base + static_cast<long>(at), static_cast<long>(kHuge), kCollapse) ==
+          0) {
+        ++s.huge;
       }
     }
   }
-  sys(SYS_munmap, room, static_cast<long>(size + kHuge));
+  sys(SYS_munmap, room, size + static_cast<long>(kHuge));
 }
 
 struct Account {
@@ -287,10 +289,10 @@ struct Account {
 long freeze(Scratch& s, const char*& step) {
   step = "reading /proc/self/smaps";
   if (!read_maps(s)) return -5;
-  merge_text(s);
   step = "opening /proc/self/pagemap";
   const long pagemap = sys(SYS_open, ptr("/proc/self/pagemap"), kOpenRead);
   if (pagemap < 0) return pagemap;
+  merge_text(s, pagemap);
   step = "reading /proc/self/pagemap";
   const bool chosen = choose(s, pagemap);
   sys(SYS_close, pagemap);

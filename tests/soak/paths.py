@@ -63,11 +63,15 @@ class Path(threading.Thread):
     def __init__(self, daemons, book, seed):
         super().__init__(daemon=True)
         self.daemons, self.book, self.dice = daemons, book, random.Random(seed)
-        self.stop = False
+        self.stop, self.pause_s = False, 0
 
     def run(self):
         while not self.stop:
-            self.once(work.mixed(self.dice))
+            self.once(self.choose())
+            time.sleep(self.pause_s)
+
+    def choose(self):
+        return work.mixed(self.dice)
 
     def once(self, job):
         nonce = self.dice.randrange(10 ** (work.DIGITS - 1), 10**work.DIGITS)
@@ -188,13 +192,10 @@ class Http(Path):
         super().__init__(daemons, book, seed)
         self.line = Line(daemons.port, daemons.keys[0], HANGS_S)
 
-    def run(self):
-        while not self.stop:
-            self.once(
-                self.dice.choices(work.FRIENDLY, [job.weight for job in work.FRIENDLY])[0]
-                if self.dice.random() < 0.97
-                else work.BY_NAME[self.dice.choice(("spin", "memory", "kill-all"))]
-            )
+    def choose(self):
+        if self.dice.random() < 0.97:
+            return self.dice.choices(work.FRIENDLY, [job.weight for job in work.FRIENDLY])[0]
+        return work.BY_NAME[self.dice.choice(("spin", "memory", "kill-all"))]
 
     def ask(self, job, nonce):
         body = {"code": job.asked_with(nonce)} | (
@@ -217,19 +218,18 @@ class Http(Path):
         return job.fault(nonce, verdict, answer["stdout"])
 
 
-class Socket(threading.Thread):
-    """soak_worker: many connections. Its lines are events, its last one the counts."""
+class Volume(threading.Thread):
+    """soak_worker: many clients. Its lines are events, its last one the counts."""
 
-    name_of_path = "jaild's socket"
+    name_of_path = ""
 
-    def __init__(self, daemons, book, worker, seed, jobs, options):
+    def __init__(self, book, worker, way, seed, jobs, options):
         super().__init__(daemon=True)
         self.book, self.summary = book, None
         self.process = subprocess.Popen(
             [
                 worker,
-                "--socket",
-                daemons.socket,
+                *way,
                 "--jobs",
                 jobs,
                 "--seed",
@@ -265,3 +265,21 @@ class Socket(threading.Thread):
             self.book.note_right(self.name_of_path, job, count)
         for job, samples in summary["overshoot_us"].items():
             self.book.note_overshoot(self.name_of_path, job, samples)
+
+
+class Socket(Volume):
+    """A connection for each client."""
+
+    name_of_path = "jaild's socket"
+
+    def __init__(self, daemons, book, worker, seed, jobs, options):
+        super().__init__(book, worker, ["--socket", daemons.socket], seed, jobs, options)
+
+
+class Exec(Volume):
+    """`jailrun exec`: a process for each, and no Python."""
+
+    name_of_path = "jailrun exec"
+
+    def __init__(self, daemons, book, worker, seed, jobs, options):
+        super().__init__(book, worker, ["--exec", daemons.program("jailrun")], seed, jobs, options)

@@ -270,6 +270,28 @@ except OSError: pass
     ),
 ]
 
+# For `jailrun exec -- /bin/sh -c`.
+NATIVE_HEAD = f"n=@NONCE@ p={PRIME} m=$(($n % {PRIME}))\n"
+NATIVE_SAY = "echo $n $(($m * $m % $p * $m % $p))\n"
+
+
+def native(name, script, statuses=(0,), weight=1.0, wall_ms=0, repeat=1):
+    job = Job(name, "", [f"status {status}" for status in statuses], weight, wall_ms, repeat)
+    job.script = NATIVE_HEAD + script
+    return job
+
+
+NATIVE = [
+    native("sh-line", NATIVE_SAY, weight=80),
+    native("sh-status", NATIVE_SAY + "exit 7", (7,), weight=5),
+    native("sh-killed", NATIVE_SAY + "kill -9 $$", (137,), weight=5),
+    native("sh-child", "(" + NATIVE_SAY.strip() + ") & wait", weight=5),
+    native("sh-files", NATIVE_SAY.strip() + " >/tmp/a; cat </tmp/a", weight=4),
+    native("sh-spin", "echo $n; while :; do :; done", (124,), 0.1, 300, repeat=0),
+    # A shell that cannot fork gives up.
+    native("sh-storm", "echo $n; f() { f | f & f; }; f", (2, 124), 0.1, 300, repeat=0),
+]
+
 ALL = FRIENDLY + DEADLINES + HOSTILE
 BY_NAME = {job.name: job for job in ALL}
 
@@ -282,27 +304,31 @@ def mixed(dice):
 
 def write_jobs(path, hostile=6):
     """For soak_worker. `hostile`: in a hundred jobs."""
-    share = {
-        id(job): part * job.weight / sum(each.weight for each in group)
-        for group, part in (
-            (FRIENDLY, 100 - hostile),
-            (DEADLINES, hostile / 6),
-            (HOSTILE, hostile * 5 / 6),
-        )
+    write(
+        path,
+        (FRIENDLY, 100 - hostile),
+        (DEADLINES, hostile / 6),
+        (HOSTILE, hostile * 5 / 6),
+    )
+
+
+def write_native(path):
+    """For soak_worker --exec."""
+    write(path, (NATIVE, 100))
+
+
+def write(path, *groups):
+    jobs = [
+        {
+            "name": job.name,
+            "script": job.script,
+            "verdicts": list(job.verdicts),
+            "repeat": job.repeat,
+            "wall_ms": job.wall_ms,
+            "weight": part * job.weight / sum(each.weight for each in group),
+        }
+        for group, part in groups
         for job in group
-    }
+    ]
     with open(path, "w") as file:
-        json.dump(
-            [
-                {
-                    "name": job.name,
-                    "script": job.script,
-                    "verdicts": list(job.verdicts),
-                    "repeat": job.repeat,
-                    "wall_ms": job.wall_ms,
-                    "weight": share[id(job)],
-                }
-                for job in ALL
-            ],
-            file,
-        )
+        json.dump(jobs, file)

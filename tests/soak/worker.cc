@@ -1,7 +1,8 @@
-// The soak's clients of jaild's socket: fresh jails by the thousand, each asked for something that
-// only its own answer fits.
+// The soak's clients of jaild's socket, or of `jailrun exec`: fresh jails by the thousand, each
+// asked for something that only its own answer fits.
 //
 //     soak_worker --socket PATH --jobs FILE [--only NAME…] [--clients N] [--seconds S | --runs N]
+//     soak_worker --exec JAILRUN --jobs FILE …
 //
 // FILE is what tests/soak/work.py writes. A line of JSON for each run that was not right, at once,
 // with its time on CLOCK_MONOTONIC, so that whoever kills things knows whose doing it was; one at
@@ -21,6 +22,7 @@
 #include "jail/daemon/client.h"
 #include "jail/run/frames.h"
 #include "jail/run/judge.h"
+#include "tests/support/command.h"
 
 namespace {
 
@@ -32,15 +34,15 @@ constexpr std::uint64_t kPrime = 1'000'000'007;
 constexpr std::size_t kNonceDigits = 18;
 
 struct Job {
-  std::string name, script;  // with @NONCE@ where the number goes
-  std::vector<std::string> verdicts;
-  std::size_t repeat = 1;  // lines; 0: only the beginning is known
+  std::string name, script;           // with @NONCE@ where the number goes
+  std::vector<std::string> verdicts;  // or "status N" of `jailrun exec`
+  std::size_t repeat = 1;             // lines; 0: only the beginning is known
   std::uint64_t wall_ms = 0;
   double weight = 1;
 };
 
 struct Options {
-  std::string socket = wire::socket_path(), jobs, policy = "python";
+  std::string socket = wire::socket_path(), exec, jobs, policy = "python";
   std::vector<std::string> only;
   int clients = 4;
   double seconds = 0;
@@ -84,11 +86,14 @@ class Runner {
  public:
   Runner(const Options& options, std::uint64_t seed) : options_(options), dice_(seed) {}
   Seen run(Client& client, const Job& job);
+  Seen execute(const Job& job);
   std::mt19937_64& dice() { return dice_; }
 
  private:
+  std::uint64_t draw();
   void drain(Client& client, Leased& lease);
-  void judge(const Job& job, std::uint64_t nonce, Result& result, Seen& outcome) const;
+  void judge(const Job& job, std::uint64_t nonce, const std::string& verdict,
+             const std::string& reason, Seen& outcome) const;
 
   const Options& options_;
   std::mt19937_64 dice_;
@@ -123,11 +128,24 @@ void Runner::drain(Client& client, Leased& lease) {
   drained_ns_ = monotonic_ns();
 }
 
-void Runner::judge(const Job& job, std::uint64_t nonce, Result& result, Seen& outcome) const {
-  if (!exceeded_.empty()) judge_output(exceeded_, 0, result);
-  const std::string verdict(name(result.verdict)), own = std::to_string(nonce);
+std::uint64_t Runner::draw() {
+  std::uniform_int_distribution<std::uint64_t> nonces(100'000'000'000'000'000,
+                                                      999'999'999'999'999'999);
+  return nonces(dice_);
+}
+
+std::string script_of(const Job& job, std::uint64_t nonce) {
+  std::string script = job.script;
+  for (std::size_t at; (at = script.find("@NONCE@")) != std::string::npos;)
+    script.replace(at, 7, std::to_string(nonce));
+  return script;
+}
+
+void Runner::judge(const Job& job, std::uint64_t nonce, const std::string& verdict,
+                   const std::string& reason, Seen& outcome) const {
+  const std::string own = std::to_string(nonce);
   const std::string seen = verdict + ", stdout \"" + out_.substr(0, 100) + "\", stderr \"" +
-                           err_.substr(0, 300) + "\", " + result.reason;
+                           err_.substr(0, 300) + "\", " + reason;
   if (has_foreign(out_, own) || has_foreign(err_, own)) {
     outcome.kind = "mixed";
     outcome.detail = "asked with " + own + ": " + seen;
@@ -137,7 +155,7 @@ void Runner::judge(const Job& job, std::uint64_t nonce, Result& result, Seen& ou
   for (std::size_t i = 0; i < job.repeat; ++i) expected += expected_line(nonce);
   bool fits = job.repeat > 0 ? out_ == expected : out_.starts_with(own);
   // A busy host: it had no time to say so.
-  if (result.verdict == Verdict::WallTimeout && own.starts_with(out_)) fits = true;
+  if (verdict == name(Verdict::WallTimeout) && own.starts_with(out_)) fits = true;
   if (std::ranges::find(job.verdicts, verdict) != job.verdicts.end() && fits) return;
   // Somebody may have killed it: whether, the kills will show.
   const bool told = verdict == "cancelled" || verdict == "signalled";
@@ -147,9 +165,7 @@ void Runner::judge(const Job& job, std::uint64_t nonce, Result& result, Seen& ou
 
 Seen Runner::run(Client& client, const Job& job) {
   Seen outcome;
-  std::uniform_int_distribution<std::uint64_t> nonces(100'000'000'000'000'000,
-                                                      999'999'999'999'999'999);
-  const std::uint64_t nonce = nonces(dice_);
+  const std::uint64_t nonce = draw();
   LeaseRequest request{.policy = options_.policy, .queue_ns = 60 * kSecondNs};
   if (job.wall_ms != 0) request.overrides = {"limits.wall=" + std::to_string(job.wall_ms) + "ms"};
   outcome.begin_ns = monotonic_ns();
@@ -164,10 +180,7 @@ Seen Runner::run(Client& client, const Job& job) {
   if (const Refusal* refused = std::get_if<Refusal>(&*reply))
     return end("refused", refused->name + ": " + refused->message);
   Leased& lease = std::get<Leased>(*reply);
-  std::string script = job.script;
-  for (std::size_t at; (at = script.find("@NONCE@")) != std::string::npos;)
-    script.replace(at, 7, std::to_string(nonce));
-  const std::string frame = encode(Request{{"soak.py"}, script});
+  const std::string frame = encode(Request{{"soak.py"}, script_of(job, nonce)});
   lease.in.reset();
   const bool asked = write_all(lease.to_request.get(), frame.data(), frame.size()) == 0;
   lease.to_request.reset();
@@ -175,11 +188,28 @@ Seen Runner::run(Client& client, const Job& job) {
   Expected<LeaseEnded> ended = client.wait_ended(lease.id);
   if (!ended) return end("broken", ended.error().line());
   outcome.end_ns = monotonic_ns();
-  judge(job, nonce, ended->result, outcome);
+  if (!exceeded_.empty()) judge_output(exceeded_, 0, ended->result);
+  judge(job, nonce, std::string(name(ended->result.verdict)), ended->result.reason, outcome);
   if (!asked && outcome.kind == "wrong") outcome.kind = "ended";
   // jaild's clock began before it answered: what is said here is at most the truth and a wake-up.
   const std::int64_t begun = outcome.begin_ns + static_cast<std::int64_t>(lease.queued_ns);
   outcome.overshoot_ns = drained_ns_ - begun - static_cast<std::int64_t>(job.wall_ms) * 1'000'000;
+  return outcome;
+}
+
+Seen Runner::execute(const Job& job) {
+  Seen outcome;
+  const std::uint64_t nonce = draw();
+  test::Command command{.argv = {options_.exec, "exec"}};
+  if (job.wall_ms != 0)
+    command.argv.insert(command.argv.end(), {"-t", std::to_string(job.wall_ms) + "ms"});
+  command.argv.insert(command.argv.end(), {"--", "/bin/sh", "-c", script_of(job, nonce)});
+  outcome.begin_ns = monotonic_ns();
+  test::Outcome ended = test::run_command(command);
+  outcome.end_ns = monotonic_ns();
+  out_ = std::move(ended.out);
+  err_ = std::move(ended.err);
+  judge(job, nonce, "status " + std::to_string(ended.status), "", outcome);
   return outcome;
 }
 
@@ -220,6 +250,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("The soak's clients of jaild's socket.", "soak_worker");
   app.add_option("--socket", options.socket, "jaild's socket")->capture_default_str();
+  app.add_option("--exec", options.exec, "jailrun, instead: its `exec` for each");
   app.add_option("--jobs", options.jobs, "what to run")->required();
   app.add_option("--only", options.only, "of them, by name");
   app.add_option("--policy", options.policy, "of all jails")->capture_default_str();
@@ -248,13 +279,17 @@ int main(int argc, char** argv) {
     std::discrete_distribution<std::size_t> choose(weights.begin(), weights.end());
     std::optional<Client> client;
     while (goes_on()) {
+      const Job& job = jobs[choose(runner.dice())];
+      if (!options.exec.empty()) {
+        note(tally, job, runner.execute(job));
+        continue;
+      }
       while (!client) {
         if (Expected<Client> fresh = Client::connect(options.socket); fresh)
           client = std::move(*fresh);
         else if (::poll(nullptr, 0, 5); options.runs == 0 && monotonic_ns() >= until)
           return;
       }
-      const Job& job = jobs[choose(runner.dice())];
       const Seen outcome = runner.run(*client, job);
       note(tally, job, outcome);
       if (outcome.kind == "broken") client.reset();
