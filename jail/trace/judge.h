@@ -38,6 +38,8 @@ class Judge {
   Judge& operator=(const Judge&) = delete;
 
   Answer answer(const Call& call) const;
+  // All, in the order in which they were given.
+  std::span<const FlatRule> rules() const { return rules_; }
   // In the order in which they count; none where no rule names the call.
   std::span<const FlatRule* const> rules_of(int number) const;
 

@@ -44,11 +44,13 @@ struct Tracer::Follower {
   void entered(pid_t task, const Call& call);
   void left(pid_t task, std::int64_t result);
   void keep(const Call& call, const Answer& answer);
+  std::vector<AllowedCalls> allowed() const;
   void forget_caller(pid_t leader);
 
   std::shared_ptr<const Judge> policy, looked_at;
   std::map<pid_t, Entered> inside;
   std::map<Call, std::size_t> kinds;
+  std::map<const FlatRule*, std::uint64_t> times_allowed;
   Trace trace;
 };
 
@@ -103,7 +105,20 @@ void Tracer::Follower::at_call(pid_t task) {
 void Tracer::Follower::entered(pid_t task, const Call& call) {
   const Answer answer = policy->answer(call);
   inside[task] = {call.number, answer.action == Action::Errno ? answer.errno_value : 0};
-  if (answer.action != Action::Allow) keep(call, answer);
+  if (answer.action == Action::Allow)
+    ++times_allowed[answer.rule];
+  else
+    keep(call, answer);
+}
+
+std::vector<AllowedCalls> Tracer::Follower::allowed() const {
+  std::vector<AllowedCalls> all;
+  for (const FlatRule& rule : policy->rules()) {
+    if (rule.action != Action::Allow) continue;
+    const auto counted = times_allowed.find(&rule);
+    all.push_back({&rule, counted == times_allowed.end() ? 0 : counted->second});
+  }
+  return all;
 }
 
 void Tracer::Follower::left(pid_t task, std::int64_t result) {
@@ -183,6 +198,7 @@ Expected<void> Tracer::follow(pid_t guest) {
 
 Trace Tracer::finish() {
   if (thread_.joinable()) thread_.join();
+  follower_->trace.allowed = follower_->allowed();
   return std::move(follower_->trace);
 }
 

@@ -1,4 +1,5 @@
-// Tracer: which calls of a guest its filter refuses, seen from outside by ptrace(2).
+// Tracer: which calls of a guest its filter refuses, and which it allows, seen from outside by
+// ptrace(2).
 //
 // It only looks. The jail is the one that it always is, with the filter that the policy compiles
 // to; the tracer reads a call's number and registers at its entry, before the kernel asks the
@@ -26,6 +27,12 @@ struct RefusedCall {
   std::uint64_t times = 0;
 };
 
+// A rule of the policy that allows calls, and how many it allowed: 0 where the guest made none.
+struct AllowedCalls {
+  const FlatRule* rule = nullptr;  // of the Tracer's policy
+  std::uint64_t times = 0;
+};
+
 // A call that the filter allowed and something else refused: file modes, the read-only image,
 // Landlock, a capability that is not there.
 struct RefusedElsewhere {
@@ -35,7 +42,8 @@ struct RefusedElsewhere {
 };
 
 struct Trace {
-  std::vector<RefusedCall> refused;  // in order of their first times
+  std::vector<RefusedCall> refused;   // in order of their first times
+  std::vector<AllowedCalls> allowed;  // all of the policy's rules that allow
   std::vector<RefusedElsewhere> elsewhere;
   std::uint64_t not_kept = 0;  // refused calls of yet other arguments, beyond kMostKinds
   // Refused calls that the kernel answered otherwise than the policy says. Not 0: a fault of ours.

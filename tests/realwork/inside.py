@@ -1,4 +1,4 @@
-"""Runs unittest modules and writes what became of each case: inside.py OUT MODULE…
+"""Runs unittest modules and writes what became of each case: inside.py OUT MODULE[:CASE]…
 
 The same file runs in a jail and outside of it. Modules lie in /data, or are the standard library's
 in /data/testsuite.tar.
@@ -63,6 +63,12 @@ def standard_library():
     support.verbose = False
 
 
+def load(module, case):
+    if case:
+        return unittest.defaultTestLoader.loadTestsFromName(case, module)
+    return unittest.defaultTestLoader.loadTestsFromModule(module)
+
+
 def main(out, modules):
     faulthandler.enable()
     if os.path.exists("/data/testsuite.tar"):
@@ -73,10 +79,9 @@ def main(out, modules):
     with open(out, "w") as file:
         outcomes = Outcomes(file)
         for name in modules:
+            name, _, case = name.partition(":")
             try:
-                suite = unittest.defaultTestLoader.loadTestsFromModule(
-                    importlib.import_module(name)
-                )
+                suite = load(importlib.import_module(name), case)
             except unittest.SkipTest as skip:
                 print(json.dumps([name, "skipped", str(skip)]), file=file)
                 continue

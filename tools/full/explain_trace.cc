@@ -152,7 +152,7 @@ Json arguments_json(const Call& call, const Adviser& adviser) {
 }
 
 std::string TraceReport::as_json(const Trace& trace, const Result& result) const {
-  Json all = Json::array(), elsewhere = Json::array();
+  Json all = Json::array(), allowed = Json::array(), elsewhere = Json::array();
   for (const RefusedCall& refused : trace.refused) {
     const Proposal proposal = adviser_.propose(refused.call, refused.times);
     const bool foreign = is_foreign(refused.call);
@@ -167,6 +167,10 @@ std::string TraceReport::as_json(const Trace& trace, const Result& result) const
                   {"no_rule", proposal.rule.empty() ? Json(proposal.why_none) : Json()}};
     all.push_back(std::move(entry));
   }
+  for (const AllowedCalls& one : trace.allowed) {
+    allowed.push_back(
+        {{"call", call_in_words(one.rule->call.name, one.rule->conditions)}, {"times", one.times}});
+  }
   for (const RefusedElsewhere& one : trace.elsewhere) {
     elsewhere.push_back({{"call", syscall_name(one.number)},
                          {"answer", errno_name(one.errno_value)},
@@ -174,6 +178,7 @@ std::string TraceReport::as_json(const Trace& trace, const Result& result) const
   }
   const Json page = {{"policy", name_},
                      {"refused", all},
+                     {"allowed", allowed},
                      {"refused_elsewhere", elsewhere},
                      {"not_listed", trace.not_kept},
                      {"answered_otherwise", trace.answered_otherwise},

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "tests/integration/cli/cli.h"
@@ -124,6 +125,44 @@ TEST_F(CliTrace, SeesEachRefusalAndChangesNoAnswer) {
   }
   // Threads ask for it too, so how often is the C library's affair.
   EXPECT_TRUE(entry(trace, "clone3")["rule"].is_null());
+}
+
+// Of the main thread, another and a child; of a call whose argument rules look at, each rule's own.
+TEST_F(CliTrace, CountsTheCallsThatEachRuleAllows) {
+  write("guest.py", R"(
+import ctypes, os, threading
+libc = ctypes.CDLL(None, use_errno=True)
+for _ in range(3): os.getsid(0)
+thread = threading.Thread(target=lambda: [os.getsid(0) for _ in range(2)])
+thread.start()
+thread.join()
+child = os.fork()
+if child == 0:
+    os.getsid(0)
+    os._exit(0)
+os.waitpid(child, 0)
+for option in (16, 16, 3, 7): libc.syscall(157, option, ctypes.create_string_buffer(16))
+libc.syscall(29, 0, 4096, 0o600)
+)");
+  const json trace = json::parse(sh("$J explain --trace --json guest.py").out);
+  std::map<std::string, int> times, listed;
+  for (const json& each : trace["allowed"]) times[each["call"]] = each["times"];
+  EXPECT_EQ(times.size(), trace["allowed"].size());
+  EXPECT_EQ(times.at("getsid"), 6);
+  EXPECT_EQ(times.at("prctl where args[0] == 0x10"), 2);
+  EXPECT_EQ(times.at("prctl where args[0] == 3"), 1);
+  EXPECT_EQ(times.at("timer_create"), 0);  // allowed, and not made
+  EXPECT_FALSE(times.contains("prctl where args[0] == 7"));
+  EXPECT_FALSE(times.contains("shmget"));  // made, and not allowed
+  // The list is the policy's, whatever was made.
+  const json policy = json::parse(sh("$J explain --json").out);
+  for (const json& group : policy["syscalls"]["groups"]) {
+    for (const json& rule : group["rules"]) {
+      if (rule["action"] != "allow") continue;
+      for (const json& call : rule["calls"]) listed[call] = times.at(call);
+    }
+  }
+  EXPECT_EQ(listed, times);
 }
 
 TEST_F(CliTrace, WhatItProposesIsSoundPolicyTextThatAllowsJustThat) {
