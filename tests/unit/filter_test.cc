@@ -327,6 +327,9 @@ TEST(Filter, allows_a_few_process_controls) {
   for (const std::uint64_t option : {15, 16, 3, 4, 23, 39, 0x53564d41}) {
     EXPECT_EQ(filter("prctl", {option}), kAllow) << option;
   }
+  for (const std::uint64_t dumpable : {1, 2}) {
+    EXPECT_EQ(filter("prctl", {4, dumpable}), error(EPERM)) << dumpable;
+  }
   // PDEATHSIG, SECCOMP, SECUREBITS, MM, SYSCALL_USER_DISPATCH, SCHED_CORE, PTRACER, IO_FLUSHER,
   // MCE_KILL.
   for (const std::uint64_t option : {1, 22, 28, 35, 59, 62, 0x59616d61, 57, 33}) {

@@ -117,6 +117,27 @@ TEST_F(HostileCells, ThatEndTheHolderOfTheirTrialAreToldAndLaterDeathsAreHeardOf
   EXPECT_TRUE(session.close());
 }
 
+// A state is memory that no later cell may look at or change, whatever the cell before it did.
+TEST_F(HostileCells, CannotOpenTheMemoryOfTheirSavedState) {
+  Session session = make_session(client_);
+  EXPECT_EQ(value_of(session,
+                     "import ctypes, os\nprctl = ctypes.CDLL(None, use_errno=True).prctl\n"
+                     "prctl(4, 1, 0, 0, 0), ctypes.get_errno(), prctl(3, 0, 0, 0, 0)"),
+            "(-1, 1, 0)");  // PR_SET_DUMPABLE: EPERM; PR_GET_DUMPABLE: it is not
+  ASSERT_TRUE(session.savepoint());
+  EXPECT_EQ(value_of(session, R"(
+def opens(pid, how):
+    try: os.close(os.open(f'/proc/{pid}/mem', how))
+    except OSError: return False
+    return True
+os.kill(os.getppid(), 0)  # it is there
+[opens(os.getppid(), how) for how in (os.O_RDONLY, os.O_RDWR)])"),
+            "[False, False]");
+  // Only hiding is allowed.
+  EXPECT_EQ(value_of(session, "prctl(4, 0, 0, 0, 0)"), "0");
+  EXPECT_TRUE(session.close());
+}
+
 TEST_F(HostileCells, ThatCloseWhatTheyAreServedByEndOrGoOn) {
   try_all(
       {
