@@ -1,5 +1,6 @@
 #include "jail/confine/cgroup.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -65,9 +66,25 @@ void spread(const std::vector<pid_t>& dying) {
 
 }  // namespace
 
+// A leaf is nobody's until it has its lock. A daemon that starts and sweeps may take it for a dead
+// owner's: then it is made again.
 Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
   leaf.parent = in.dir.get();
-  const std::string parent = in.path();
+  for (int i = 0; i < kGroupTries; ++i) {
+    TRY(const bool ours, try_leaf(leaf, in.path()));
+    if (ours) {
+      membership_.push_back((in.own == "/" ? "" : in.own) + "/" + name_);
+      return {};
+    }
+    ::poll(nullptr, 0, 1);
+  }
+  return std::unexpected(
+      Error{Stage::MakeCgroup, name_, 0,
+            "cgroup " + name_ + " belongs to a live jail of another run directory",
+            "let all owners that share cgroups share /run/jailrun as well"});
+}
+
+Expected<bool> Cgroup::try_leaf(Leaf& leaf, const std::string& parent) {
   int made = ::mkdirat(leaf.parent, name_.c_str(), 0755);
   // Somebody else's of that name, where this user may make none: the same refusal as without it.
   const bool others =
@@ -77,12 +94,8 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
     // The lease says that nobody alive uses this name: a crashed owner left it. Unless somebody
     // leases from another run directory: every owner holds a lock on its leaf.
     const Fd stale(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) {
-      return std::unexpected(
-          Error{Stage::MakeCgroup, name_, 0,
-                "cgroup " + name_ + " belongs to a live jail of another run directory",
-                "let all owners that share cgroups share /run/jailrun as well"});
-    }
+    if (!stale.valid() && errno == ENOENT) return false;
+    if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) return false;
     kill_members(stale.get());
     await_empty(stale.get(), 1000);
     ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);
@@ -100,15 +113,16 @@ Expected<void> Cgroup::make_leaf(Leaf& leaf, const CgroupParent& in) {
                                  no_group_remedy(error, parents_->pure)});
   }
   leaf.dir = Fd(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!leaf.dir.valid() || ::flock(leaf.dir.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (!leaf.dir.valid() && errno != ENOENT) {
     Error failed =
         sys_error(Stage::MakeCgroup, parent, "cannot open the new cgroup below " + parent,
                   "raise the limit of open files");
     ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);
     return std::unexpected(std::move(failed));
   }
-  membership_.push_back((in.own == "/" ? "" : in.own) + "/" + name_);
-  return {};
+  if (leaf.dir.valid() && take_group(leaf.parent, name_, leaf.dir.get())) return true;
+  leaf.dir.reset();
+  return false;
 }
 
 Expected<void> Cgroup::limit_v1(const CgroupLimits& limits) {

@@ -120,6 +120,8 @@ class Cgroup {
                                         std::shared_ptr<const CgroupParents> parents,
                                         std::optional<std::uint32_t> keeper_uid);
   Expected<void> make_leaf(Leaf& leaf, const CgroupParent& in);
+  // False where somebody else has it, or had it just now.
+  Expected<bool> try_leaf(Leaf& leaf, const std::string& parent);
   Expected<void> limit_v1(const CgroupLimits& limits);
   Expected<void> limit_v2(const CgroupLimits& limits);
 

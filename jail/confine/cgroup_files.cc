@@ -1,6 +1,7 @@
 #include "jail/confine/cgroup_files.h"
 
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -72,6 +73,14 @@ std::uint64_t field(const std::string& text, std::string_view key) {
     return number(text.substr(at + key.size() + 1, 20)).value_or(0);
   }
   return 0;
+}
+
+bool take_group(int parent, const std::string& name, int dir) {
+  struct stat ours{};
+  struct stat there{};
+  return ::flock(dir, LOCK_EX | LOCK_NB) == 0 && ::fstat(dir, &ours) == 0 &&
+         ::fstatat(parent, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
 }
 
 std::vector<pid_t> members_of(int dir) {

@@ -1,4 +1,5 @@
 #include <dirent.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -46,6 +47,24 @@ Fd lock_group(int parent, const std::string& name) {
   return dir;
 }
 
+// A new group, locked; empty where none is to be had.
+Fd make_group(int parent, const std::string& name) {
+  for (int i = 0; i < kGroupTries; ++i) {
+    if (::mkdirat(parent, name.c_str(), 0755) != 0) {
+      // The block of uids says that nobody alive uses this name: a killed owner left it.
+      if (errno != EEXIST) return {};
+      const Fd left = lock_group(parent, name);
+      if (left.valid() && !empty_group(parent, name)) return {};
+      if (!left.valid()) ::poll(nullptr, 0, 1);
+      continue;
+    }
+    Fd dir(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (dir.valid() && take_group(parent, name, dir.get())) return dir;
+    ::poll(nullptr, 0, 1);
+  }
+  return {};
+}
+
 }  // namespace
 
 Expected<WorldGroup> WorldGroup::create(const std::string& name, std::uint32_t keeper_uid) {
@@ -57,25 +76,19 @@ Expected<WorldGroup> WorldGroup::create(const std::string& name, std::uint32_t k
   const Error refused =
       Error{Stage::MakeCgroup, name, 0, "cannot create the cgroup " + name + " below " + parent,
             "run as root or have the group delegated; see `jailrun doctor`"};
-  if (::mkdirat(in, name.c_str(), 0755) != 0) {
-    // The block of uids says that nobody alive uses this name: a killed owner left it.
-    if (errno != EEXIST) return std::unexpected(refused);
-    const Fd left = lock_group(in, name);
-    if (!left.valid() || !empty_group(in, name) || ::mkdirat(in, name.c_str(), 0755) != 0)
-      return std::unexpected(refused);
-  }
+  Fd made = make_group(in, name);
+  if (!made.valid()) return std::unexpected(refused);
   group.name_ = name;
   parents.v2.own = (parents.v2.own == "/" ? "" : parents.v2.own) + "/" + name;
-  parents.v2.dir = Fd(::openat(in, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  parents.v2.dir = std::move(made);
   const int dir = parents.v2.dir.get();
   // On pure v2 its jails need controllers; where they are v1's this changes nothing.
   write_file_at(dir, "cgroup.subtree_control", "+memory +pids +cpu");
-  const bool made = ::flock(dir, LOCK_EX | LOCK_NB) == 0 &&
-                    ::mkdirat(dir, kKeeperLeaf, 0755) == 0 &&
-                    ::fchownat(dir, "cgroup.procs", keeper_uid, static_cast<gid_t>(-1), 0) == 0;
+  const bool whole = ::mkdirat(dir, kKeeperLeaf, 0755) == 0 &&
+                     ::fchownat(dir, "cgroup.procs", keeper_uid, static_cast<gid_t>(-1), 0) == 0;
   group.keeper_ = Fd(::openat(dir, kKeeperLeaf, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   group.parents_ = std::make_shared<const CgroupParents>(std::move(parents));
-  if (!made || !group.keeper_.valid()) return std::unexpected(refused);
+  if (!whole || !group.keeper_.valid()) return std::unexpected(refused);
   return group;
 }
 

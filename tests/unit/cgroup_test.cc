@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "jail/plan/plan.h"
 
@@ -131,6 +132,18 @@ TEST_F(CgroupLeaf, OfALiveOwnerIsNotTakenAway) {
   const auto other = Cgroup::create(name_, kLimits);
   ASSERT_FALSE(other.has_value());
   EXPECT_THAT(other.error().message, testing::HasSubstr("belongs to a live jail"));
+}
+
+// As where a jaild starts while others make jails.
+TEST_F(CgroupLeaf, ThatASweepTookBeforeItHadItsLockIsMadeAgain) {
+  const std::jthread daemon([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) sweep_cgroups();
+  });
+  for (int i = 0; i < 300; ++i) {
+    const auto made = Cgroup::create(name_, kLimits);
+    ASSERT_TRUE(made.has_value()) << made.error().line();
+    ASSERT_EQ(made->check_limits(), "");
+  }
 }
 
 TEST_F(CgroupLeaf, OfACrashedOwnerIsEmptiedAndUsedAgain) {
