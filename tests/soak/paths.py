@@ -193,6 +193,8 @@ class Http(Path):
         self.line = Line(daemons.port, daemons.keys[0], HANGS_S)
 
     def choose(self):
+        if self.pause_s:  # a connection that broke meanwhile would be found broken long after the kill
+            self.line.close()
         if self.dice.random() < 0.97:
             return self.dice.choices(work.FRIENDLY, [job.weight for job in work.FRIENDLY])[0]
         return work.BY_NAME[self.dice.choice(("spin", "memory", "kill-all"))]
