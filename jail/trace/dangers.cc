@@ -57,14 +57,15 @@ constexpr Danger kDangers[] = {
     {"fcntl", 1, kInt, 1024, false, kWatches},     // F_SETLEASE
     {"fcntl", 1, kInt, 1026, false, kWatches},     // F_NOTIFY
     {"prctl", 0, kInt, 1, false, kRights},         // PR_SET_PDEATHSIG
-    {"prctl", 0, kInt, 8, false, kRights},         // PR_SET_KEEPCAPS
-    {"prctl", 0, kInt, 22, false, kRights},        // PR_SET_SECCOMP
-    {"prctl", 0, kInt, 24, false, kRights},        // PR_CAPBSET_DROP
-    {"prctl", 0, kInt, 28, false, kRights},        // PR_SET_SECUREBITS
-    {"prctl", 0, kInt, 31, false, kNever},         // PR_TASK_PERF_EVENTS_DISABLE
-    {"prctl", 0, kInt, 32, false, kNever},         // PR_TASK_PERF_EVENTS_ENABLE
-    {"prctl", 0, kInt, 35, false, kRights},        // PR_SET_MM
-    {"prctl", 0, kInt, 47, false, kRights},        // PR_CAP_AMBIENT
+    {"prctl", 0, kInt, 4, false, "shows a session's cells the memory of its saved states"},
+    {"prctl", 0, kInt, 8, false, kRights},   // PR_SET_KEEPCAPS
+    {"prctl", 0, kInt, 22, false, kRights},  // PR_SET_SECCOMP
+    {"prctl", 0, kInt, 24, false, kRights},  // PR_CAPBSET_DROP
+    {"prctl", 0, kInt, 28, false, kRights},  // PR_SET_SECUREBITS
+    {"prctl", 0, kInt, 31, false, kNever},   // PR_TASK_PERF_EVENTS_DISABLE
+    {"prctl", 0, kInt, 32, false, kNever},   // PR_TASK_PERF_EVENTS_ENABLE
+    {"prctl", 0, kInt, 35, false, kRights},  // PR_SET_MM
+    {"prctl", 0, kInt, 47, false, kRights},  // PR_CAP_AMBIENT
     {"prctl", 0, kInt, 53, false, "switches off guards against speculation"},
     {"prctl", 0, kInt, 59, false, kRights},  // PR_SET_SYSCALL_USER_DISPATCH
     {"prctl", 0, kInt, 62, false, "ties cores of the host together"},

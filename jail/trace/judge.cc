@@ -46,6 +46,13 @@ bool holds(std::span<const Condition> conditions, const Call& call) {
   });
 }
 
+std::span<const Condition> decisive(std::span<const Condition> conditions, const Call& call) {
+  const auto last = std::ranges::find_if_not(conditions, [&](const Condition& condition) {
+    return holds(condition, call.args[condition.index.get()]);
+  });
+  return {conditions.begin(), last == conditions.end() ? last : last + 1};
+}
+
 Judge::Judge(std::vector<FlatRule> rules) : rules_(std::move(rules)) {
   for (const FlatRule& rule : rules_) by_call_[rule.call.number].push_back(&rule);
   for (auto& [number, of_call] : by_call_) {

@@ -30,6 +30,8 @@ struct Answer {
 bool is_foreign(const Call& call);
 
 bool holds(std::span<const Condition> conditions, const Call& call);
+// Those of a rule's conditions that decide about this call: up to the first that does not hold.
+std::span<const Condition> decisive(std::span<const Condition> conditions, const Call& call);
 
 class Judge {
  public:

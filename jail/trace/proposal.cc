@@ -46,7 +46,7 @@ std::vector<FlatRule> rules_of_groups(const GroupTexts& texts) {
 std::vector<Condition> as_called(const Call& call, Rules rules) {
   std::map<std::uint32_t, Condition> by_index;
   for (const FlatRule* rule : rules) {
-    for (const Condition& seen : rule->conditions) {
+    for (const Condition& seen : decisive(rule->conditions, call)) {
       Condition wanted{seen.index, Compare::Equal, call.args[seen.index.get()], 0};
       if (seen.compare == Compare::MaskedEqual) {
         wanted.compare = Compare::MaskedEqual;
@@ -87,7 +87,7 @@ std::string refused_in_words(const Call& call, const Judge& policy, const Judge&
   std::map<std::uint32_t, Condition> shown;
   for (const Judge* judge : {&policy, &groups}) {
     for (const FlatRule* rule : judge->rules_of(call.number)) {
-      for (const Condition& seen : rule->conditions)
+      for (const Condition& seen : decisive(rule->conditions, call))
         shown[seen.index.get()] = {seen.index, Compare::Equal, call.args[seen.index.get()], 0};
     }
   }

@@ -147,7 +147,7 @@ void Tracer::Follower::keep(const Call& call, const Answer& answer) {
   for (const Judge* judge : {policy.get(), looked_at.get()}) {
     if (is_foreign(call)) break;
     for (const FlatRule* rule : judge->rules_of(call.number)) {
-      for (const Condition& condition : rule->conditions)
+      for (const Condition& condition : decisive(rule->conditions, call))
         kind.args[condition.index.get()] = call.args[condition.index.get()];
     }
   }

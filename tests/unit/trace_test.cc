@@ -124,6 +124,7 @@ TEST(Proposal, is_never_made_for_these) {
     for (const std::uint64_t high : {std::uint64_t{0}, std::uint64_t{1} << 32})
       EXPECT_EQ(policy.adviser.propose(call_of("ioctl", {0, 0x5412 | high}), 1).rule, "");
     EXPECT_EQ(policy.adviser.propose(call_of("clone", {0x10000011}), 1).rule, "");
+    EXPECT_EQ(policy.adviser.propose(call_of("prctl", {4, 1}), 1).rule, "");
     EXPECT_EQ(policy.adviser.propose(call_of("futex", {0, 6 | 128}), 1).rule, "");
     EXPECT_EQ(policy.adviser.propose(call_of("madvise", {0, 0, 12}), 1).rule, "");
     EXPECT_EQ(policy.adviser.propose({AUDIT_ARCH_I386, 1, {}}, 1).rule, "");
@@ -142,6 +143,10 @@ TEST(Proposal, is_as_narrow_as_the_rules_that_look_at_the_call) {
   EXPECT_EQ(policy.adviser.propose(call_of("ioctl", {0, 0x540f, 99}), 2).set,
             "syscalls.rules={calls: [\"ioctl\"] args { index: 1 compare: EQUAL value: 0x540f } "
             "why: \"refused 2 times in a trace; say here who needs it\"}");
+  // A rule looks at prctl's second argument, but only where the first is another.
+  EXPECT_EQ(policy.adviser.propose(call_of("prctl", {7, 99}), 1).set,
+            "syscalls.rules={calls: [\"prctl\"] args { index: 0 compare: EQUAL value: 7 } "
+            "why: \"refused 1 time in a trace; say here who needs it\"}");
   // No rule of this policy names it, but a group does that is not among its own.
   const Policy strict("python-strict");
   const Proposal timer = strict.adviser.propose(call_of("timer_create", {1}), 1);

@@ -144,7 +144,7 @@ Json arguments_json(const Call& call, const Adviser& adviser) {
   Json arguments = Json::object();
   for (const Judge* judge : {adviser.policy().get(), adviser.groups().get()}) {
     for (const FlatRule* rule : judge->rules_of(call.number)) {
-      for (const Condition& seen : rule->conditions)
+      for (const Condition& seen : decisive(rule->conditions, call))
         arguments[std::to_string(seen.index.get())] = call.args[seen.index.get()];
     }
   }
