@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -95,7 +94,7 @@ Expected<bool> Cgroup::try_leaf(Leaf& leaf, const std::string& parent) {
     // leases from another run directory: every owner holds a lock on its leaf.
     const Fd stale(::openat(leaf.parent, name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!stale.valid() && errno == ENOENT) return false;
-    if (stale.valid() && ::flock(stale.get(), LOCK_EX | LOCK_NB) != 0) return false;
+    if (stale.valid() && !take_group(leaf.parent, name_, stale.get())) return false;
     kill_members(stale.get());
     await_empty(stale.get(), 1000);
     ::unlinkat(leaf.parent, name_.c_str(), AT_REMOVEDIR);

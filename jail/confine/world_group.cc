@@ -1,6 +1,5 @@
 #include <dirent.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -43,7 +42,8 @@ bool empty_group(int parent, const std::string& name) {
 // killed.
 Fd lock_group(int parent, const std::string& name) {
   Fd dir(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (dir.valid() && ::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) return {};
+  // Not one that was removed and made anew since it was opened: what follows goes by its name.
+  if (dir.valid() && !take_group(parent, name, dir.get())) return {};
   return dir;
 }
 

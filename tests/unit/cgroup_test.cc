@@ -1,5 +1,6 @@
 #include "jail/confine/cgroup.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "jail/confine/cgroup_files.h"
 #include "jail/plan/plan.h"
 
 namespace jailrun {
@@ -132,6 +134,27 @@ TEST_F(CgroupLeaf, OfALiveOwnerIsNotTakenAway) {
   const auto other = Cgroup::create(name_, kLimits);
   ASSERT_FALSE(other.has_value());
   EXPECT_THAT(other.error().message, testing::HasSubstr("belongs to a live jail"));
+}
+
+// Whoever opened it before would go on by its name, and kill what another owner has in it by now.
+TEST(CgroupName, ThatIsAnotherGroupsByNowIsNotTakenByAnOldDescriptor) {
+  char path[] = "/tmp/jailrun-group-XXXXXX";
+  ASSERT_NE(::mkdtemp(path), nullptr);
+  const Fd parent(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto make = [&] {
+    EXPECT_EQ(::mkdirat(parent.get(), "group", 0755), 0);
+    return Fd(::openat(parent.get(), "group", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  };
+  const Fd old = make();
+  ASSERT_EQ(::unlinkat(parent.get(), "group", AT_REMOVEDIR), 0);
+  EXPECT_FALSE(take_group(parent.get(), "group", old.get()));
+  const Fd now = make();
+  EXPECT_FALSE(take_group(parent.get(), "group", old.get()));
+  EXPECT_TRUE(take_group(parent.get(), "group", now.get()));
+  const Fd late(::openat(parent.get(), "group", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  EXPECT_FALSE(take_group(parent.get(), "group", late.get()));  // it is taken
+  EXPECT_EQ(::unlinkat(parent.get(), "group", AT_REMOVEDIR), 0);
+  EXPECT_EQ(::rmdir(path), 0);
 }
 
 // As where a jaild starts while others make jails.
