@@ -1,6 +1,7 @@
 #include "jail/daemon/server.h"
 
 #include <grp.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -74,9 +75,14 @@ Expected<void> Server::listen() {
   const std::string lock = path + ".lock";
   lock_ = Fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock_.valid()) return std::unexpected(no_socket(lock, "cannot open " + lock));
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return std::unexpected(Error{Stage::None, path, 0, "another jaild has " + path,
-                                 "end that one first, or give another --socket"});
+  // A child of a jaild that was killed an instant ago shares its lock until it has died as well.
+  constexpr int kTries = 100, kPauseMs = 10;
+  for (int i = 0; ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
+    if (errno != EWOULDBLOCK || i == kTries) {
+      return std::unexpected(Error{Stage::None, path, 0, "another jaild has " + path,
+                                   "end that one first, or give another --socket"});
+    }
+    ::poll(nullptr, 0, kPauseMs);
   }
   sweep();
   if (options_.listener < 0) return bind_socket();
