@@ -36,7 +36,7 @@ std::uint64_t field(const std::string& text, std::string_view key);
 std::vector<pid_t> members_of(int dir);
 // Takes the lock that the owner of a group holds; whether `dir` is ours now and still what `name`
 // is in `parent`. Who made a group and does not get it tries again this often, a millisecond apart:
-// a daemon that starts sweeps what has no lock, and holds an empty group for less than that.
+// a daemon that starts sweeps what has no lock, and holds an empty group for a moment.
 inline constexpr int kGroupTries = 50;
 bool take_group(int parent, const std::string& name, int dir);
 

@@ -59,6 +59,10 @@ Fd make_group(int parent, const std::string& name) {
       continue;
     }
     Fd dir(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!dir.valid() && errno != ENOENT) {  // no descriptors, say: nothing of it stays
+      ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+      return {};
+    }
     if (dir.valid() && take_group(parent, name, dir.get())) return dir;
     ::poll(nullptr, 0, 1);
   }
