@@ -232,8 +232,9 @@ class Installation {
     std::string code = read_file_at(AT_FDCWD, file.c_str(), 1 << 20);
     code.insert(code.find("if __name__ =="),
                 "WARM_UP, TOUCH = '', BRIEF\n"
-                "drop_exit_functions = refresh = jailrun_early.start = lambda: None\n"
-                "touch_session = lambda: None\n\n\n");
+                "refresh = touch_session = jailrun_early.start = lambda: None\n"
+                "jailrun_lean.drop_exit_functions = jailrun_lean.drop_fonts = lambda: None\n"
+                "jailrun_lean.numpy_key = lambda: None\n\n\n");
     std::ofstream(file) << code;
   }
 

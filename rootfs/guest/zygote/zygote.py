@@ -27,6 +27,7 @@ import time
 import types
 
 import jailrun_early
+import jailrun_lean
 import jailrun_policy
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -122,15 +123,6 @@ def check_single_thread():
     )
 
 
-def drop_exit_functions():
-    """Takes back what imports have registered only to free memory or windows: a child has none."""
-    from matplotlib._pylab_helpers import Gcf
-    from PIL import Image
-
-    atexit.unregister(Gcf.destroy_all)
-    atexit.unregister(Image.core.clear_cache)
-
-
 def fresh_streams():
     """sys.stdin, stdout, stderr as a Python that was started on three pipes would have them.
 
@@ -182,50 +174,6 @@ def blas_setters():
     return setters
 
 
-def immortalize():
-    """Makes every object that the imports have made immortal.
-
-    A child that merely looks at such an object would write its reference count, and so copy its
-    page. CPython 3.12 and 3.13 leave the count alone where it is the largest 32-bit number, as
-    they mark None and True themselves; nothing is lost, for none of these objects would die
-    before its process does.
-    """
-    if not hasattr(jailrun_zygote, "immortalize"):
-        return 0
-    if not (3, 12) <= sys.version_info[:2] <= (3, 13) or sys.maxsize < 1 << 32:
-        return 0
-    seen = {}
-    todo = gc.get_objects()
-    mine = {id(seen), id(todo), id(sys._getframe())}
-    while todo:
-        found = []
-        for thing in todo:
-            if id(thing) in seen or id(thing) in mine:
-                continue
-            seen[id(thing)] = thing
-            found.append(thing)
-        todo = gc.get_referents(*found)
-        for thing in found:
-            if type(thing) is types.CodeType:  # holds what no collector sees
-                todo += (thing.co_consts, thing.co_names, thing.co_code, thing.co_name)
-                todo += (thing.co_filename, thing.co_qualname, thing.co_linetable)
-                todo += (thing.co_exceptiontable, thing.co_varnames)
-                todo += (thing.co_freevars, thing.co_cellvars)
-            elif isinstance(thing, type):  # nor does it look into static types
-                todo += (thing.__dict__, thing.__mro__, thing.__bases__, thing.__doc__)
-        mine |= {id(todo), id(found)}
-    things = list(seen.values())
-    seen.clear()
-    return jailrun_zygote.immortalize(things)
-
-
-def trim():
-    """Gives back what the imports have freed: the image would hold it for ever."""
-    import ctypes
-
-    ctypes.CDLL(None).malloc_trim(0)
-
-
 def start():
     """Everything before the first fork. Gives the account for ready()."""
     began = time.monotonic_ns()
@@ -239,10 +187,12 @@ def start():
             os.environ[name] = value
     jailrun_early.start()
     check_single_thread()
-    drop_exit_functions()
-    global raise_blas
-    raise_blas = blas_setters()
+    jailrun_lean.drop_exit_functions()
+    jailrun_lean.drop_fonts()
+    global raise_blas, numpy_key
+    raise_blas, numpy_key = blas_setters(), jailrun_lean.numpy_key()
     for _ in range(20):  # specialised bytecode, filled caches: nothing of it is left to a child
+        touch_fork()
         touch(TOUCH)
         touch(BRIEF)
         touch_session()
@@ -251,8 +201,8 @@ def start():
     linecache.clearcache()
     gc.collect()
     gc.disable()  # the zygote makes no garbage, and a collection would dirty pages
-    immortalize()
-    trim()
+    jailrun_lean.immortalize()
+    jailrun_lean.trim()
     gc.freeze()  # no collection in a child walks, and so dirties, what was imported
     heap = jailrun_zygote.freeze_heap()
     took = (time.monotonic_ns() - began) // 1_000_000
@@ -265,7 +215,10 @@ def start():
 
 def refresh():
     """What must differ from child to child. PyOS_AfterFork_Child has seeded `random`."""
-    sys.modules["numpy"].random.seed()
+    if numpy_key is None:
+        sys.modules["numpy"].random.seed()
+    else:
+        numpy_key[:] = os.urandom(len(numpy_key))
     if tempfile := sys.modules.get("tempfile"):
         tempfile._name_sequence = None  # it compares pids, and they are alike in every jail
     if uuid := sys.modules.get("uuid"):
@@ -314,6 +267,13 @@ def touch(request):
 
 
 CELL = b'{"id":1,"op":"execute","code":"x = 6 * 7\\nx"}'
+
+
+def touch_fork():
+    """The same of what happens in a child before it is asked, in the zygote alone."""
+    jailrun_lean.after_fork()
+    refresh()
+    main_module()
 
 
 def touch_session():
