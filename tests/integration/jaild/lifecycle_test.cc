@@ -1,11 +1,15 @@
 // jaild begins, changes and ends: no jail is left behind, none is lost that need not be.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "tests/integration/jaild/daemon.h"
@@ -102,6 +106,38 @@ TEST(Daemon, IsOnlyOneOnItsSocket) {
   EXPECT_EQ(second.status, 1);
   EXPECT_THAT(second.err, HasSubstr("another jaild has"));
   EXPECT_TRUE(Client::connect(daemon.socket()));
+}
+
+// Of this process's children, one that sleeps and has that file open.
+bool is_waited_for(const std::string& path) {
+  namespace fs = std::filesystem;
+  return std::ranges::any_of(children(::getpid()), [&](pid_t child) {
+    const std::string process = "/proc/" + std::to_string(child);
+    std::ifstream status(process + "/stat");
+    std::string line;
+    std::getline(status, line);
+    if (!line.contains(") S ")) return false;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator(process + "/fd", gone))
+      if (fs::read_symlink(entry.path(), gone) == path) return true;
+    return false;
+  });
+}
+
+// Whom a killed jaild leaves behind dies a little later, and has its lock until then.
+TEST(Daemon, WaitsForTheLockOfOneThatWasKilled) {
+  Daemon daemon;
+  daemon.end(SIGKILL);
+  const std::string path = daemon.socket() + ".lock";
+  Fd lock(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(::flock(lock.get(), LOCK_EX), 0);
+  std::thread last([&] {
+    EXPECT_TRUE(soon([&] { return is_waited_for(path); }));
+    lock = Fd();
+  });
+  daemon.start();
+  last.join();
+  EXPECT_TRUE(Client::connect(daemon.socket())) << daemon.log();
 }
 
 TEST(Daemon, ReplacesAZygoteThatDiedAndEndsNoJailForIt) {
