@@ -337,6 +337,9 @@ CgroupEvidence Cgroup::evidence() const {
 
 Expected<void> Cgroup::remove() {
   int failed = 0;
+  // What is open of a group that is removed stays in the kernel's caches until memory gets short.
+  task_files_.clear();
+  oom_event_.reset();
   for (Leaf* leaf : {&memory_, &pids_, &cpu_, &v2_}) {
     if (!leaf->dir.valid()) continue;
     int result = ::unlinkat(leaf->parent, name_.c_str(), AT_REMOVEDIR);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "jail/confine/cgroup_files.h"
@@ -90,6 +91,23 @@ TEST_F(CgroupLeaf, KillsItsMembersAndGoesAway) {
 }
 
 // Else what has used up its share of the CPU outlives its own death by a period or two.
+std::ptrdiff_t open_files_of(const std::string& group) {
+  const std::filesystem::directory_iterator fds("/proc/self/fd");
+  return std::ranges::count_if(fds, [&](const auto& fd) {
+    std::error_code gone;
+    return std::filesystem::read_symlink(fd.path(), gone).string().contains(group);
+  });
+}
+
+// What is open of it then would stay in the kernel's caches, inodes and all.
+TEST_F(CgroupLeaf, ThatIsRemovedHasNoFileOpen) {
+  auto group = Cgroup::create(name_, kLimits);
+  ASSERT_TRUE(group.has_value()) << group.error().line();
+  EXPECT_GT(open_files_of(name_), 0);
+  ASSERT_TRUE(group->remove());
+  EXPECT_EQ(open_files_of(name_), 0);
+}
+
 TEST_F(CgroupLeaf, ThatIsKilledHasNoCpuLimitAnyMore) {
   auto group = Cgroup::create(name_, kLimits);
   ASSERT_TRUE(group.has_value()) << group.error().line();
