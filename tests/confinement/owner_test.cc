@@ -4,11 +4,17 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <ctime>
 
 #include "jail/confine/ids.h"
@@ -54,6 +60,67 @@ TEST(Owner, KilledTakesGuestAndInitWithItAndFreesTheUid) {
   // The next jail takes the same uid and with it the dead one's cgroup.
   EXPECT_EQ(jailrun({"exec", "--", "/bin/true"}).status, 0);
   EXPECT_EQ(left_for_good(before), "");
+}
+
+// In flight for `uid`: more than a process with a thousand files may have.
+void send_descriptors_as(std::uint32_t uid, int socket) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const rlimit many{4096, 4096};
+    if (::setrlimit(RLIMIT_NOFILE, &many) != 0 || ::setresuid(uid, uid, uid) != 0) ::_exit(1);
+    std::array<int, 250> fds{};
+    fds.fill(socket);
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)];
+    char byte = 0;
+    iovec part{&byte, 1};
+    const msghdr message{.msg_name = nullptr,
+                         .msg_namelen = 0,
+                         .msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof control,
+                         .msg_flags = 0};
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    *rights = {.cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    std::memcpy(CMSG_DATA(rights), fds.data(), sizeof fds);
+    for (int i = 0; i < 6; ++i)
+      if (::sendmsg(socket, &message, MSG_NOSIGNAL) != 1) ::_exit(2);
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  ASSERT_EQ(status, 0);
+}
+
+bool one_waits(const std::vector<pid_t>& processes) {
+  const std::string nanosleep = std::to_string(SYS_nanosleep) + " ";
+  return std::ranges::any_of(
+      processes, [&](pid_t pid) { return proc_file(pid, "syscall").starts_with(nanosleep); });
+}
+
+// A guest that sends descriptors in a cycle leaves them in flight when it ends, counted for its
+// uid, until the kernel's collector of sockets has run; the next jail has the same uid.
+TEST(Owner, OfAUidWithDescriptorsInFlightWaitsUntilTheyHaveLanded) {
+  std::array<Fd, 2> ends;
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  ends = {Fd(pair[0]), Fd(pair[1])};
+  for (std::uint32_t uid = kUidBase; uid < kUidBase + 4; ++uid)
+    ASSERT_NO_FATAL_FAILURE(send_descriptors_as(uid, pair[0]));
+  Live jail({JAILRUN_BIN_DIR "/jailrun", "exec", "--", "/bin/true"}, [] {
+    const rlimit usual{1024, 4096};
+    ::setrlimit(RLIMIT_NOFILE, &usual);
+  });
+  bool waits = false;
+  for (int i = 0; i < 500 && !waits; ++i) {
+    waits = one_waits(children(jail.pid()));
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_TRUE(waits);
+  ends = {};
+  const Outcome outcome = jail.finish();
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
 }
 
 // A process that hangs in the kernel cannot be killed; here it hangs in its exit, as its tracer
